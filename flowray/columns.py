@@ -1,0 +1,72 @@
+"""Native batches: a matrix of 64-bit words, one row of the matrix per word of a field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from flowray.fields import REGISTRY, Field
+
+Words: TypeAlias = npt.NDArray[np.uint64]
+
+
+class Layout:
+    """Which fields a batch holds and at which word row each begins (addresses take two rows: high, low)."""
+
+    __slots__ = ("_index", "fields", "names", "words")
+
+    def __init__(self, names: Iterable[str], registry: Mapping[str, Field] = REGISTRY) -> None:
+        """Raises KeyError for a name that the registry lacks."""
+        self.fields: tuple[Field, ...] = tuple(registry[n] for n in dict.fromkeys(names))
+        self.names = tuple(f.name for f in self.fields)
+        self._index: dict[str, int] = {}
+        words = 0
+        for f in self.fields:
+            self._index[f.name] = words
+            words += f.kind.words
+        self.words = words
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index
+
+    def index(self, name: str) -> int:
+        """First word row of a field. Raises KeyError if the batch does not hold it."""
+        return self._index[name]
+
+    def get(self, name: str) -> int:
+        """First word row of a field, or -1."""
+        return self._index.get(name, -1)
+
+
+@dataclass(slots=True)
+class Columns:
+    """`n` records of a layout: `words` has shape (layout.words, capacity), uint64, C order."""
+
+    layout: Layout
+    words: Words
+    n: int = field(default=0)
+
+    @classmethod
+    def empty(cls, layout: Layout, capacity: int) -> Columns:
+        """A batch without records and room for `capacity`; every word is zero."""
+        return cls(layout, np.zeros((layout.words, capacity), np.uint64), 0)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, name: str) -> Words:
+        """View of a field: (n,) uint64, or (2, n) for an address."""
+        first = self.layout.index(name)
+        width = self.layout.fields[self.layout.names.index(name)].kind.words
+        if width == 1:
+            return self.words[first, : self.n]
+        return self.words[first : first + width, : self.n]
+
+    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Columns:
+        """A copy with these rows (indices or mask)."""
+        words = np.ascontiguousarray(self.words[:, : self.n][:, rows])
+        return Columns(self.layout, words, words.shape[1])

@@ -1,0 +1,190 @@
+"""The engine of an ingest shard: datagrams in, partials of views out. Knows no sockets, no clock, no Ray."""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+
+from flowray.columns import Columns, Layout
+from flowray.hashing import Interner
+from flowray.ingest.decode import FlowDecoder, Learned, Messages
+from flowray.ingest.enrich import Context, needed_fields, steps_for
+from flowray.ingest.ledger import Account, Ledger, Snapshot
+from flowray.ingest.operator import OperatorMaps
+from flowray.ingest.samples import SampleDecoder
+from flowray.settings.compile import Program
+from flowray.views.view import Partial, View
+from flowray.wire.packets import Exporters, PacketBatch
+
+TEXT_LIMIT = 1 << 20
+"""Interned strings of a shard; past half of it the interner is renewed at a hand-over."""
+
+
+class Collector:
+    """Decodes, enriches and folds. Partials are numbered, and kept until acknowledged. Not thread-safe."""
+
+    def __init__(self, program: Program, shard: str = "0", incarnation: str | None = None) -> None:
+        self.shard = shard
+        self.incarnation = incarnation or uuid.uuid4().hex[:12]
+        self.exporters = Exporters(program.settings.decode.exporters)
+        self.ledger = Ledger(self.exporters)
+        self._texts = Interner(TEXT_LIMIT)
+        self._maps = OperatorMaps(program.labels, program.sampling)
+        asked = [name for view in program.views for name in sorted(view.needs)]
+        self.layout = Layout(needed_fields(asked), program.registry)
+        self._steps = steps_for(self.layout.names)
+        self._decoder = FlowDecoder(
+            self.layout, program.decode, self.ledger, self._texts, self._enrich
+        )
+        self._samples = SampleDecoder(
+            self.layout, program.decode.tunnels, self.ledger, self.exporters, self._enrich
+        )
+        self._views = [View(plan, self.layout, self.ledger) for plan in program.views]
+        self._sequence = {
+            (plan.name, p): 0 for plan in program.views for p in range(plan.partitions)
+        }
+        self._unacknowledged: dict[tuple[str, int], deque[Partial]] = {
+            place: deque() for place in self._sequence
+        }
+        self.refused_texts = 0
+
+    @property
+    def decoder(self) -> FlowDecoder:
+        return self._decoder
+
+    # -- datagrams ---------------------------------------------------------------------------------------------------
+
+    def feed(self, batch: PacketBatch) -> None:
+        """Account a batch of datagrams and fold its records into the views' partials."""
+        if not len(batch):
+            return
+        sampled = _is_sflow(batch)
+        if not sampled.any():
+            self._offer(self._decoder.decode(batch))
+        elif sampled.all():
+            self._offer(self._samples.decode(batch))
+        else:
+            self._offer(self._decoder.decode(_choose(batch, ~sampled)))
+            self._offer(self._samples.decode(_choose(batch, sampled)))
+
+    def _offer(self, parts: Iterator[Columns]) -> None:
+        for columns in parts:
+            exporter = columns["_exporter"].astype(np.int64)
+            counts = np.bincount(exporter)
+            seen = np.flatnonzero(counts)
+            self.ledger.add(Account.RECORDS, seen, counts[seen])
+            for view in self._views:
+                view.offer(columns, self._texts)
+
+    def _enrich(self, columns: Columns, messages: Messages) -> None:
+        context = Context(self.exporters, self._decoder.options, self._texts, self._maps)
+        for step in self._steps:
+            step(columns, messages, context)
+
+    # -- state shared through the template store ---------------------------------------------------------------------
+
+    def learned(self) -> list[tuple[str, Learned]]:
+        """What exporters told since the last call: (exporter address, template or fact)."""
+        news, self._decoder.learned = self._decoder.learned, []
+        return [(self.exporters.address(x.key.exporter), x) for x in news]
+
+    def install(self, address: str, learned: Learned) -> None:
+        """Take a template or fact that another shard learned; data held for it is decoded."""
+        exporter = self.exporters.intern_one(address)
+        self._offer(self._decoder.install_from_store(exporter, learned))
+
+    def waiting(self) -> list[tuple[str, int, int, int]]:
+        """Templates that held data waits for: (exporter address, domain, version, id)."""
+        return [
+            (self.exporters.address(k.exporter), k.domain, k.version, k.id)
+            for k in self._decoder.hold.waiting
+        ]
+
+    # -- partials ----------------------------------------------------------------------------------------------------
+
+    @property
+    def pending_rows(self) -> int:
+        """Rows of the open partials."""
+        return sum(view.pending for view in self._views)
+
+    @property
+    def nbytes(self) -> int:
+        """Octets held by open partials and by those not acknowledged."""
+        kept = sum(
+            p.table.nbytes for q in self._unacknowledged.values() for p in q if p.table is not None
+        )
+        return kept + sum(view.nbytes for view in self._views)
+
+    def hand_over(self, watermark: int, *, skip: frozenset[tuple[str, int]] = frozenset()) -> list[Partial]:
+        """Partials of all views since the last call, numbered; each is kept until `acknowledge`.
+
+        Views with a (name, partition) in `skip` keep folding into the same partial: their aggregator lags. A view without
+        rows hands over an empty partial, which carries the watermark.
+        """
+        self._decoder.expire(watermark)
+        partials = []
+        for view in self._views:
+            plan = view.plan
+            places = [(plan.name, p) for p in range(plan.partitions)]
+            if skip.intersection(places):
+                continue
+            tables = dict(view.hand_over(self._texts))
+            for place in places:
+                partials.append(self._number(place, watermark, tables.get(place[1])))
+        if len(self._texts) > TEXT_LIMIT // 2 and not self.pending_rows:
+            self._renew_texts()
+        return partials
+
+    def _number(self, place: tuple[str, int], watermark: int, table: object) -> Partial:
+        self._sequence[place] += 1
+        partial = Partial(
+            place[0], place[1], self.shard, self.incarnation, self._sequence[place], watermark, table
+        )
+        if table is not None:
+            self._unacknowledged[place].append(partial)
+        return partial
+
+    def _renew_texts(self) -> None:
+        self.refused_texts += self._texts.refused
+        self._texts = Interner(TEXT_LIMIT)
+        self._decoder.replace_texts(self._texts)
+
+    def acknowledge(self, view: str, partition: int, sequence: int) -> None:
+        """The aggregator has everything up to this sequence in a checkpoint."""
+        kept = self._unacknowledged[view, partition]
+        while kept and kept[0].sequence <= sequence:
+            kept.popleft()
+
+    def unacknowledged(self, view: str, partition: int) -> list[Partial]:
+        """Partials to send again to an aggregator that came back, oldest first."""
+        return list(self._unacknowledged[view, partition])
+
+    # -- looking at it -----------------------------------------------------------------------------------------------
+
+    @property
+    def sets_held(self) -> int:
+        return len(self._decoder.hold)
+
+    def snapshot(self) -> Snapshot:
+        """The ledger."""
+        return self.ledger.snapshot()
+
+
+def _is_sflow(batch: PacketBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Datagrams that begin as sFlow does: a version of 32 bits below 65,536 (n,)."""
+    long = batch.length >= 4
+    at = np.where(long, batch.offset, 0)
+    return long & (batch.buf[at] == 0) & (batch.buf[np.where(long, at + 1, 0)] == 0)
+
+
+def _choose(batch: PacketBatch, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> PacketBatch:
+    return PacketBatch(
+        batch.buf,
+        batch.offset[mask],
+        batch.length[mask],
+        batch.exporter[mask],
+        batch.arrival[mask],
+    )

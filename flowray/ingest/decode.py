@@ -1,0 +1,466 @@
+"""NetFlow v5, v9 and IPFIX datagrams to native columns.
+
+Templates and options data take effect in the order of arrival: the sets of a batch are decoded in runs, and a run ends
+where a template or an option changes something.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from flowray.columns import Columns, Layout
+from flowray.hashing import MISSING, Interner
+from flowray.ingest.hold import HeldSet, Hold
+from flowray.ingest.ledger import Account, Ledger
+from flowray.ingest.options import Fact, Options, Topic, record_values, tells_anything
+from flowray.ingest.templates import TemplateKey, Templates
+from flowray.wire.flow import kernels as k
+from flowray.wire.flow.dissect import destinations
+from flowray.wire.flow.frames import dissect_frames
+from flowray.wire.flow.plan import Plan
+from flowray.wire.flow.template import Template, TemplateError, Withdrawal, parse_templates
+from flowray.wire.packets import PacketBatch
+
+I64 = npt.NDArray[np.int64]
+
+REMEMBERED_SETS = 4096
+"""Template and options sets known by heart per observation domain, so that repeats cost a dictionary look-up."""
+
+
+REMEMBERED_DOMAINS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """Bounds and switches of flow decoding. Octets and nanoseconds."""
+
+    whole_seconds: bool = False
+    boot_from_options: bool = True
+    hold: bool = True
+    hold_octets_per_exporter: int = 1 << 20
+    hold_octets: int = 64 << 20
+    hold_age_ns: int = 1800 * 1_000_000_000
+    templates_per_exporter: int = 4096
+    templates: int = 1 << 17
+    tunnels: int = 0
+
+
+class Messages(NamedTuple):
+    """What a run is decoded from: datagrams in a buffer and their header rows."""
+
+    buf: npt.NDArray[np.uint8]
+    exporter: npt.NDArray[np.uint32]
+    arrival: I64
+    header: I64
+
+
+class Learned(NamedTuple):
+    """A template or a fact that an exporter told: what shards share through the template store."""
+
+    key: TemplateKey
+    template: Template | None
+    fact: Fact | None
+
+
+Enrich = Callable[[Columns, Messages], None]
+
+
+class FlowDecoder:
+    """State of all NetFlow and IPFIX exporters of a shard: templates, options, held sets, sequence accounts."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        settings: DecodeSettings,
+        ledger: Ledger,
+        texts: Interner,
+        enrich: Enrich,
+    ) -> None:
+        self._layout = layout
+        self._settings = settings
+        self._ledger = ledger
+        self._texts = texts
+        self._enrich = enrich
+        self._frame_fields = destinations(layout)
+        self.options = Options(texts)
+        self.templates = Templates(
+            layout,
+            whole_seconds=settings.whole_seconds,
+            per_exporter=settings.templates_per_exporter,
+            limit=settings.templates,
+        )
+        self.hold = Hold(
+            settings.hold_octets_per_exporter, settings.hold_octets, settings.hold_age_ns
+        )
+        self.learned: list[Learned] = []
+        self._remembered: dict[tuple[int, int, int], set[tuple[int, bytes]]] = defaultdict(set)
+        self._sequence_slot: dict[tuple[int, int, int], int] = {}
+        self._sequence = np.zeros((64, 4), np.int64)
+        self._restarted = np.zeros(64, np.int64)
+
+    def replace_texts(self, texts: Interner) -> None:
+        """Go on with an empty interner: facts are interned anew, ids given before are void."""
+        self._texts = texts
+        self.options.rebuild(texts)
+
+    # -- batches -----------------------------------------------------------------------------------------------------
+
+    def decode(self, batch: PacketBatch) -> Iterator[Columns]:
+        """Native columns of all records of a batch, in a few parts. Never raises for what the network sent.
+
+        Datagrams of other protocols (sFlow) must not be in the batch.
+        """
+        header = np.zeros((len(batch), k.HEADER_COLUMNS), np.int64)
+        messages = Messages(batch.buf, batch.exporter, batch.arrival, header)
+        unknown = np.zeros(len(batch), np.bool_)
+        done = 0
+        room = max(int(batch.length.max(initial=0)) // 4 + 1, 4 * len(batch) + 1024)
+        while done < len(batch):
+            sets = np.empty((room, k.SET_COLUMNS), np.int64)
+            count, after = k.scan(batch.buf, batch.offset, batch.length, done, header, sets)
+            yield from self._decode_sets(messages, sets[:count], unknown)
+            done = after
+        self._account(messages, unknown)
+
+    def _decode_sets(
+        self, m: Messages, sets: I64, unknown: npt.NDArray[np.bool_]
+    ) -> Iterator[Columns]:
+        begin = 0
+        self._resolve(m, sets, 0)
+        position = 0
+        control = self._control(sets, 0)
+        while position < control.size:
+            s = int(control[position])
+            position += 1
+            apply = self._control_change(m, sets[s])
+            if apply is None:
+                continue
+            yield from self._decode_run(m, sets[begin:s], unknown)
+            yield from apply()
+            begin = s + 1
+            self._resolve(m, sets, begin)
+            control, position = self._control(sets, begin), 0
+        yield from self._decode_run(m, sets[begin:], unknown)
+
+    def _resolve(self, m: Messages, sets: I64, begin: int) -> None:
+        k.resolve(sets, begin, m.header, m.exporter, *self.templates.index.arrays)
+
+    def _control(self, sets: I64, begin: int) -> I64:
+        """Indices of the sets that may change state, from `begin` on."""
+        tail = sets[begin:]
+        template = tail[:, k.S_TEMPLATE]
+        options = (template >= 0) & self.templates.is_options[np.maximum(template, 0)]
+        return np.flatnonzero((tail[:, k.S_KIND] != k.SET_DATA) | options) + begin
+
+    # -- templates and options ---------------------------------------------------------------------------------------
+
+    def _control_change(self, m: Messages, row: I64) -> Callable[[], Iterator[Columns]] | None:
+        """What a template or options set changes, as a deferred call; None if nothing."""
+        i = int(row[k.S_PACKET])
+        exporter, domain = int(m.exporter[i]), int(m.header[i, k.H_DOMAIN])
+        version = int(m.header[i, k.H_VERSION])
+        raw = m.buf[row[k.S_OFFSET] : row[k.S_OFFSET] + row[k.S_LENGTH]].tobytes()
+        place = (exporter, domain, version)
+        seen = (int(row[k.S_ID]), raw)
+        if row[k.S_KIND] == k.SET_DATA:
+            compiled = self.templates.compiled[int(row[k.S_TEMPLATE])].template
+            if seen in self._remembered[place] or not tells_anything(compiled):
+                self._count_options(m, i, compiled, raw)
+                return None
+            return self._options_change(m, i, place, compiled, seen)
+        if seen in self._remembered[place]:
+            return None
+        try:
+            found = parse_templates(raw, version, options=row[k.S_KIND] == k.SET_OPTIONS_TEMPLATE)
+        except TemplateError:
+            m.header[i, k.H_CAUSE] = Account.BAD_TEMPLATE - Account.SHORT_HEADER + k.SHORT_HEADER
+            return None
+        self._remember(place, seen)
+        if all(self._knows(place, t) for t in found):
+            return None
+        return lambda: self._learn_templates(place, seen, found)
+
+    def _knows(self, place: tuple[int, int, int], t: Template | Withdrawal) -> bool:
+        known = self.templates.get(TemplateKey(*place, t.id))
+        if isinstance(t, Withdrawal):
+            return known is None and t.id > 3
+        return known == t
+
+    def _learn_templates(
+        self,
+        place: tuple[int, int, int],
+        seen: tuple[int, bytes],
+        found: list[Template | Withdrawal],
+    ) -> Iterator[Columns]:
+        # A set that redefines a template makes earlier sets news again.
+        self._remembered[place] = {seen}
+        for t in found:
+            key = TemplateKey(*place, t.id)
+            if isinstance(t, Withdrawal):
+                self._withdraw(key)
+            elif self.install(key, t):
+                self.learned.append(Learned(key, t, None))
+                self._ledger.add_one(Account.TEMPLATES, key.exporter)
+                yield from self._release_held(key)
+            else:
+                self._ledger.add_one(Account.TEMPLATES_REFUSED, key.exporter)
+
+    def _withdraw(self, key: TemplateKey) -> None:
+        if key.id in (2, 3):
+            self.templates.withdraw_all(key, options=key.id == 3)
+        else:
+            self.templates.withdraw(key)
+
+    def install(self, key: TemplateKey, template: Template) -> bool:
+        """Take a template as told, by the exporter or by the template store."""
+        return self.templates.put(key, template)
+
+    def install_from_store(self, exporter: int, learned: Learned) -> Iterator[Columns]:
+        """Take what another shard learned, unless the exporter told this one; decodes what was held for it."""
+        key = replace(learned.key, exporter=exporter)
+        if learned.fact is not None:
+            if self.options.get(exporter, key.domain, *learned.fact[:2]) is None:
+                self.options.store(exporter, key.domain, *learned.fact)
+            return
+        template = learned.template
+        if template is not None and self.templates.get(key) is None and self.install(key, template):
+            yield from self._release_held(key)
+
+    def _options_change(
+        self,
+        m: Messages,
+        i: int,
+        place: tuple[int, int, int],
+        template: Template,
+        seen: tuple[int, bytes],
+    ) -> Callable[[], Iterator[Columns]] | None:
+        exporter, domain, _ = place
+        self._count_options(m, i, template, seen[1])
+        records = list(record_values(template, seen[1]))
+        # Later records of the set may repeat or overrule earlier ones: any news makes all of them apply in order.
+        if not any(self.options.news(exporter, domain, values) for values in records):
+            self._remember(place, seen)
+            return None
+
+        def apply() -> Iterator[Columns]:
+            self._remembered[place] = {seen}
+            for values in records:
+                for fact in self.options.news(exporter, domain, values):
+                    self.options.store(exporter, domain, *fact)
+                    self.learned.append(Learned(TemplateKey(*place, 0), None, fact))
+            yield from ()
+
+        return apply
+
+    def _count_options(self, m: Messages, i: int, template: Template, raw: bytes) -> None:
+        if template.variable:
+            n = sum(1 for _ in record_values(template, raw))
+        else:
+            n = len(raw) // template.least_size
+        m.header[i, k.H_RECORDS] += n
+        self._ledger.add_one(Account.OPTION_RECORDS, int(m.exporter[i]), n)
+
+    def _remember(self, place: tuple[int, int, int], seen: tuple[int, bytes]) -> None:
+        if len(self._remembered) > REMEMBERED_DOMAINS:
+            self._remembered.clear()
+        known = self._remembered[place]
+        if len(known) >= REMEMBERED_SETS:
+            known.clear()
+        known.add(seen)
+
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    def _decode_run(
+        self, m: Messages, sets: I64, unknown: npt.NDArray[np.bool_] | None
+    ) -> Iterator[Columns]:
+        """Decode data sets whose templates are resolved; hold those without."""
+        if self._settings.boot_from_options:
+            self._place_boot_times(m)
+        data = sets[:, k.S_KIND] == k.SET_DATA
+        number = np.where(data, sets[:, k.S_TEMPLATE], -2)
+        waiting = np.flatnonzero(number == -1)
+        if waiting.size:
+            if unknown is not None:
+                unknown[sets[waiting, k.S_PACKET]] = True
+            self._hold(m, sets[waiting])
+        for plan_number in np.unique(number[number >= 0]):
+            if self.templates.is_options[plan_number]:
+                continue
+            chosen = np.flatnonzero(number == plan_number)
+            for plan in self.templates.compiled[plan_number].plans:
+                columns = self._extract(m, sets, chosen, plan)
+                if columns.n:
+                    yield columns
+
+    def _place_boot_times(self, m: Messages) -> None:
+        """Put the boot time told by options (ms) into IPFIX header rows, where NetFlow v9 has its uptime."""
+        if not self.options.knows(Topic.BOOT):
+            return
+        ipfix = np.flatnonzero(m.header[:, k.H_VERSION] == k.IPFIX)
+        exporter = m.exporter[ipfix].astype(np.uint64)
+        domain = m.header[ipfix, k.H_DOMAIN].astype(np.uint64)
+        boot = self.options.look_up(exporter, domain, Topic.BOOT, np.zeros_like(domain))
+        m.header[ipfix, k.H_UPTIME] = np.where(boot == MISSING, 0, boot)
+
+    def _extract(self, m: Messages, sets: I64, chosen: I64, plan: Plan) -> Columns:
+        # Records of the reverse direction are the same records: they count once.
+        header = m.header.copy() if plan.reverse else m.header
+        if plan.variable:
+            rows = int(k.count_variable(m.buf, sets, chosen, plan.widths, plan.record_size))
+        else:
+            rows = int((sets[chosen, k.S_LENGTH] // plan.record_size).sum())
+        columns = Columns(self._layout, np.empty((self._layout.words, rows), np.uint64), rows)
+        columns.words[plan.unset] = 0
+        packet_row = self._layout.index("_packet")
+        if plan.variable:
+            k.extract_variable(
+                m.buf, sets, chosen, plan.widths, plan.record_size, plan.ops, header,
+                columns.words, 0, packet_row,
+            )  # fmt: skip
+        else:
+            k.extract_fixed(
+                m.buf, sets, chosen, plan.record_size, plan.ops, header, columns.words, 0,
+                packet_row,
+            )  # fmt: skip
+        for row in plan.interned:
+            columns.words[row] = self._texts.intern(m.buf, columns.words[row])
+        if plan.frame_link:
+            self._dissect(m.buf, columns, plan.frame_link)
+        if plan.reverse:
+            columns = columns.take((columns["packets"] != 0) | (columns["bytes"] != 0))
+        if columns.n:
+            self._enrich(columns, m)
+        return columns
+
+    def _dissect(self, buf: npt.NDArray[np.uint8], columns: Columns, link: int) -> None:
+        index = self._layout.index
+        dissect_frames(
+            buf, columns.words, columns.n, index("_frame"), index("packets"), index("bytes"), link,
+            self._frame_fields, self._settings.tunnels,
+        )  # fmt: skip
+
+    def _hold(self, m: Messages, sets: I64) -> None:
+        exporter = m.exporter[sets[:, k.S_PACKET]].astype(np.int64)
+        self._ledger.add(Account.SETS_HELD, exporter)
+        if not self._settings.hold:
+            self._ledger.add(Account.SETS_EVICTED, exporter)
+            return
+        evicted = np.ones(len(sets), np.bool_)
+        for n, row in enumerate(sets):
+            i, start, octets = int(row[k.S_PACKET]), int(row[k.S_OFFSET]), int(row[k.S_LENGTH])
+            if not self.hold.room(int(exporter[n]), octets):
+                continue
+            key = TemplateKey(
+                int(exporter[n]),
+                int(m.header[i, k.H_DOMAIN]),
+                int(m.header[i, k.H_VERSION]),
+                int(row[k.S_ID]),
+            )
+            raw = m.buf[start : start + octets].tobytes()
+            self.hold.put(key, HeldSet(raw, m.header[i].copy(), int(m.arrival[i])))
+            evicted[n] = False
+        self._ledger.add(Account.SETS_EVICTED, exporter[evicted])
+
+    def _release_held(self, key: TemplateKey) -> Iterator[Columns]:
+        held = self.hold.take(key)
+        if not held:
+            return
+        sizes = np.array([len(h.raw) for h in held], np.int64)
+        n = len(held)
+        messages = Messages(
+            np.frombuffer(b"".join(h.raw for h in held), np.uint8),
+            np.full(n, key.exporter, np.uint32),
+            np.array([h.arrival for h in held], np.int64),
+            np.stack([h.header for h in held]),
+        )
+        messages.header[:, k.H_RECORDS] = 0
+        sets = np.zeros((n, k.SET_COLUMNS), np.int64)
+        sets[:, k.S_PACKET] = np.arange(n)
+        sets[:, k.S_ID] = key.id
+        sets[:, k.S_OFFSET] = np.cumsum(sizes) - sizes
+        sets[:, k.S_LENGTH] = sizes
+        self._ledger.add_one(Account.SETS_HELD_DECODED, key.exporter, n)
+        self._resolve(messages, sets, 0)
+        control = self._control(sets, 0)
+        if control.size:
+            # What was held is options data: apply it, there is nothing to decode before it.
+            for s in control:
+                apply = self._control_change(messages, sets[int(s)])
+                if apply is not None:
+                    yield from apply()
+            return
+        yield from self._decode_run(messages, sets, None)
+
+    def expire(self, now_ns: int) -> None:
+        """Give up held sets that are older than the bound."""
+        for exporter, n in self.hold.expire(now_ns):
+            self._ledger.add_one(Account.SETS_EXPIRED, exporter, n)
+
+    # -- accounts ----------------------------------------------------------------------------------------------------
+
+    def _account(self, m: Messages, unknown: npt.NDArray[np.bool_]) -> None:
+        exporter = m.exporter.astype(np.int64)
+        cause = m.header[:, k.H_CAUSE]
+        self._ledger.add(Account.DATAGRAMS, exporter)
+        self._ledger.add(Account.DECODED, exporter[cause == k.OK])
+        for c in np.unique(cause[cause != k.OK]):
+            self._ledger.add(
+                Account(Account.SHORT_HEADER + int(c) - k.SHORT_HEADER), exporter[cause == c]
+            )
+        self._account_sequences(m, unknown)
+
+    def _account_sequences(self, m: Messages, unknown: npt.NDArray[np.bool_]) -> None:
+        version = m.header[:, k.H_VERSION]
+        good = np.flatnonzero(
+            (m.header[:, k.H_CAUSE] == k.OK) & (version <= k.IPFIX) & (version > 0)
+        )
+        if not good.size:
+            return
+        exporter, domain = m.exporter[good].astype(np.int64), m.header[good, k.H_DOMAIN]
+        # NetFlow v9 numbers messages, v5 and IPFIX count records.
+        step = np.where(version[good] == k.V9, 1, m.header[good, k.H_RECORDS])
+        step[unknown[good] & (version[good] == k.IPFIX)] = -1
+        slot = self._slots(exporter, domain, version[good])
+        gap = np.zeros(good.size, np.int64)
+        before = self._restarted.sum()
+        k.sequence_gaps(
+            slot, m.header[good, k.H_SEQUENCE], step, self._sequence, gap, self._restarted
+        )
+        missing = gap != 0
+        if missing.any():
+            self._ledger.add(Account.SEQUENCE_GAP, exporter[missing], gap[missing])
+        if self._restarted.sum() != before:
+            places = {slot: exporter for (exporter, _, _), slot in self._sequence_slot.items()}
+            for s in np.flatnonzero(self._restarted):
+                self._ledger.add_one(
+                    Account.RESTARTS, places.get(int(s), 0), int(self._restarted[s])
+                )
+            self._restarted[:] = 0
+
+    def _slots(self, exporter: I64, domain: I64, version: I64) -> I64:
+        """Row of the sequence account of each (exporter, domain, version)."""
+        packed = exporter << 36 | domain << 4 | version
+        distinct, inverse = np.unique(packed, return_inverse=True)
+        slots = np.empty(distinct.size, np.int64)
+        for n, place in enumerate(distinct.tolist()):
+            slots[n] = self._slot((place >> 36, place >> 4 & 0xFFFFFFFF, place & 15))
+        return slots[inverse]
+
+    def _slot(self, place: tuple[int, int, int]) -> int:
+        slot = self._sequence_slot.get(place)
+        if slot is not None:
+            return slot
+        slot = len(self._sequence_slot)
+        if slot >= self._settings.templates:
+            return 0  # bounded: domains past the bound share an account
+        if slot >= len(self._sequence):
+            self._sequence = np.concatenate((self._sequence, np.zeros_like(self._sequence)))
+            self._restarted = np.concatenate((self._restarted, np.zeros_like(self._restarted)))
+        self._sequence_slot[place] = slot
+        return slot

@@ -1,0 +1,81 @@
+"""Data sets whose template has not come yet: held, bounded by octets per exporter and in all, and by age."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flowray.ingest.templates import TemplateKey
+
+
+@dataclass(slots=True)
+class HeldSet:
+    """One data set: its octets, the header row of its message (kernels.HEADER_COLUMNS int64) and its arrival (ns)."""
+
+    raw: bytes
+    header: npt.NDArray[np.int64]
+    arrival: int
+
+
+class Hold:
+    """Sets waiting for a template, oldest first per template."""
+
+    def __init__(self, per_exporter: int, limit: int, age_ns: int) -> None:
+        self._per_exporter = per_exporter
+        self._limit = limit
+        self._age_ns = age_ns
+        self._sets: dict[TemplateKey, list[HeldSet]] = defaultdict(list)
+        self._octets: dict[int, int] = defaultdict(int)
+        self.octets = 0
+
+    def __len__(self) -> int:
+        return sum(len(sets) for sets in self._sets.values())
+
+    @property
+    def waiting(self) -> list[TemplateKey]:
+        """Templates that are waited for."""
+        return list(self._sets)
+
+    def room(self, exporter: int, octets: int) -> bool:
+        """Whether a set of that size may still be held."""
+        return (
+            self._octets[exporter] + octets <= self._per_exporter
+            and self.octets + octets <= self._limit
+        )
+
+    def put(self, key: TemplateKey, held: HeldSet) -> None:
+        self._sets[key].append(held)
+        self._octets[key.exporter] += len(held.raw)
+        self.octets += len(held.raw)
+
+    def take(self, key: TemplateKey) -> list[HeldSet]:
+        """The sets that waited for this template; they are no longer held."""
+        sets = self._sets.pop(key, [])
+        self._release(key.exporter, sets)
+        return sets
+
+    def expire(self, now_ns: int) -> Iterator[tuple[int, int]]:
+        """Give up sets older than the age bound: (exporter, sets given up)."""
+        for key in list(self._sets):
+            sets = self._sets[key]
+            old = [s for s in sets if now_ns - s.arrival > self._age_ns]
+            if not old:
+                continue
+            self._release(key.exporter, old)
+            kept = sets[len(old) :]
+            if kept:
+                self._sets[key] = kept
+            else:
+                del self._sets[key]
+            yield key.exporter, len(old)
+
+    def _release(self, exporter: int, sets: list[HeldSet]) -> None:
+        octets = sum(len(s.raw) for s in sets)
+        self._octets[exporter] -= octets
+        self.octets -= octets
+        if not self._octets[exporter]:
+            del self._octets[exporter]

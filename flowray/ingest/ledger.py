@@ -1,0 +1,192 @@
+"""The ledger: every datagram, set and record ends in exactly one account, per exporter.
+
+Three balances hold at any time, and `problems` checks them:
+datagrams  received = decoded + malformed + refused
+sets       held = decoded later + expired + evicted + still held
+records    offered to a view = filtered + sampled out + aggregated; aggregated = committed + still open
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from flowray.wire.packets import Exporters
+
+Counts: TypeAlias = npt.NDArray[np.int64]
+Snapshot: TypeAlias = dict[str, Any]
+
+
+class Account(IntEnum):
+    """Per exporter. Order is that of the rows of the counter table."""
+
+    DATAGRAMS = 0
+    DECODED = 1
+    SHORT_HEADER = 2
+    UNKNOWN_VERSION = 3
+    BAD_COUNT = 4
+    BAD_LENGTH = 5
+    BAD_SET_LENGTH = 6
+    BAD_TEMPLATE = 7
+    BAD_SAMPLE = 8
+    REFUSED = 9
+    RECORDS = 10
+    OPTION_RECORDS = 11
+    SETS_HELD = 12
+    SETS_HELD_DECODED = 13
+    SETS_EXPIRED = 14
+    SETS_EVICTED = 15
+    SEQUENCE_GAP = 16
+    RESTARTS = 17
+    SKEWED = 18
+    TEMPLATES = 19
+    TEMPLATES_REFUSED = 20
+    COUNTER_SAMPLES = 21
+    DISCARD_SAMPLES = 22
+    SKIPPED_SAMPLES = 23
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+MALFORMED = (
+    Account.SHORT_HEADER,
+    Account.UNKNOWN_VERSION,
+    Account.BAD_COUNT,
+    Account.BAD_LENGTH,
+    Account.BAD_SET_LENGTH,
+    Account.BAD_TEMPLATE,
+    Account.BAD_SAMPLE,
+)
+
+
+class ViewAccount(IntEnum):
+    """Per view."""
+
+    OFFERED = 0
+    FILTERED = 1
+    SAMPLED_OUT = 2
+    AGGREGATED = 3
+    LATE = 4
+    OTHERS = 5
+    COMMITTED = 6
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Ledger:
+    """Counters of one shard or aggregator, by exporter and by view."""
+
+    def __init__(self, exporters: Exporters) -> None:
+        self._exporters = exporters
+        self._counts: Counts = np.zeros((len(Account), 64), np.int64)
+        self._views: dict[str, Counts] = {}
+
+    def add(
+        self, account: Account, exporter: npt.NDArray[np.integer], n: Counts | None = None
+    ) -> None:
+        """Add n[i] (default 1) to an account of exporter[i]."""
+        if exporter.size:
+            top = int(exporter.max())
+            if top >= self._counts.shape[1]:
+                width = 1 << (top + 1).bit_length()
+                grown = np.zeros((len(Account), width), np.int64)
+                grown[:, : self._counts.shape[1]] = self._counts
+                self._counts = grown
+            np.add.at(self._counts[account], exporter, 1 if n is None else n)
+
+    def add_one(self, account: Account, exporter: int, n: int = 1) -> None:
+        self.add(account, np.array([exporter]), np.array([n], np.int64))
+
+    def add_view(self, view: str, account: ViewAccount, n: int) -> None:
+        if view not in self._views:
+            self._views[view] = np.zeros(len(ViewAccount), np.int64)
+        self._views[view][account] += n
+
+    def total(self, account: Account) -> int:
+        return int(self._counts[account].sum())
+
+    def snapshot(self) -> Snapshot:
+        """{"exporters": {address: {account: n}}, "views": {view: {account: n}}}; accounts that are zero are left out."""
+        exporters = {}
+        for i in np.flatnonzero(self._counts.any(axis=0)):
+            row = self._counts[:, i]
+            exporters[self._exporters.address(int(i))] = {
+                a.label: int(row[a]) for a in Account if row[a]
+            }
+        views = {
+            name: {a.label: int(row[a]) for a in ViewAccount if row[a]}
+            for name, row in self._views.items()
+        }
+        return {"exporters": exporters, "views": views}
+
+
+def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """The sum of several ledgers."""
+    total: Snapshot = {"exporters": {}, "views": {}}
+    for snapshot in snapshots:
+        for part in ("exporters", "views"):
+            for name, accounts in snapshot[part].items():
+                into = total[part].setdefault(name, {})
+                for account, n in accounts.items():
+                    into[account] = into.get(account, 0) + n
+    return total
+
+
+def totals(snapshot: Snapshot) -> dict[str, int]:
+    """Accounts summed over exporters."""
+    out: dict[str, int] = {}
+    for accounts in snapshot["exporters"].values():
+        for account, n in accounts.items():
+            out[account] = out.get(account, 0) + n
+    return out
+
+
+def problems(
+    snapshot: Snapshot, *, held: int = 0, open_records: Mapping[str, int] | None = None
+) -> list[str]:
+    """What does not balance, one line each.
+
+    held: sets held at this moment; open_records: records in open windows and unacknowledged partials, by view.
+    """
+    found = []
+    for address, row in snapshot["exporters"].items():
+        received = row.get("datagrams", 0)
+        ended = sum(row.get(a.label, 0) for a in (Account.DECODED, Account.REFUSED, *MALFORMED))
+        if received != ended:
+            found.append(
+                f"exporter {address}: {received} datagrams received, {ended} accounted for"
+            )
+    sums = totals(snapshot)
+    ended = sum(sums.get(a, 0) for a in ("sets_held_decoded", "sets_expired", "sets_evicted"))
+    if sums.get("sets_held", 0) != ended + held:
+        found.append(f"{sums.get('sets_held', 0)} sets held, {ended + held} accounted for")
+    for view, row in snapshot["views"].items():
+        found.extend(_view_problems(view, row, sums, (open_records or {}).get(view, 0)))
+    return found
+
+
+def _view_problems(
+    view: str, row: Mapping[str, int], sums: Mapping[str, int], still_open: int
+) -> list[str]:
+    found = []
+    offered, records = row.get("offered", 0), sums.get("records", 0)
+    if offered != records:
+        found.append(f"view {view}: {records} records decoded, {offered} offered")
+    ended = sum(row.get(a, 0) for a in ("filtered", "sampled_out", "aggregated"))
+    if offered != ended:
+        found.append(f"view {view}: {offered} records offered, {ended} accounted for")
+    committed = row.get("committed", 0)
+    if row.get("aggregated", 0) != committed + still_open:
+        found.append(
+            f"view {view}: {row.get('aggregated', 0)} records aggregated, {committed} committed and"
+            f" {still_open} open"
+        )
+    return found

@@ -1,0 +1,204 @@
+"""What exporters tell in options data: sampling, interface names, VRFs, applications, their own address and boot time.
+
+Options records are rare and go through Python; what they tell is read back by columns through one `Index`. Keys are
+(exporter << 32 | domain, topic << 56 | id); each fact is also stored for the exporter as a whole, which serves where an
+exporter sends options in one observation domain and data in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from typing import TypeAlias
+
+import numpy as np
+
+from flowray.fields import Element
+from flowray.hashing import MISSING, U64, Index, Interner
+from flowray.wire.flow.template import Template
+
+ANY_DOMAIN = 0xFFFFFFFF
+"""Domain number under which facts are stored for the exporter as a whole."""
+
+MAX_RATE = 0xFFFFFFFF
+BOOT_ELEMENT = 160
+
+Fact: TypeAlias = tuple[int, int, int | bytes]
+"""(topic, id, value)"""
+
+
+class Topic(IntEnum):
+    """What a fact is about."""
+
+    SAMPLER = 1
+    DEFAULT_RATE = 2
+    INTERFACE = 3
+    VRF_NAME = 4
+    VRF_RD = 5
+    APPLICATION = 6
+    BOOT = 7
+    RD_TOLD = 8
+
+
+_TELLING: frozenset[Element] = frozenset((34, 50, 82, 90, 94, 96, 160, 236, 305, 309))
+"""Elements without which an options record changes no table."""
+
+
+def tells_anything(template: Template) -> bool:
+    """Whether records of an options template can change a table."""
+    return any(f.pen == 0 and f.element in _TELLING for f in template.fields)
+
+
+def sampling_rate(values: Mapping[Element, int]) -> int:
+    """The rate 1:n told by a record, 0 if none.
+
+    Size and population (RFC 5477 section 8.2.5, 8.2.6) win over packet interval and space (8.2.2, 8.2.3), these over the
+    elements of NetFlow v9.
+    """
+    size, population = values.get(309, 0), values.get(310, 0)
+    if size and population:
+        return min(round(population / size), MAX_RATE)
+    if interval := values.get(305, 0):
+        # RFC 5477: interval packets are taken, then space packets are not. Exporters that tell no space mean 1 in interval.
+        if 306 not in values:
+            return min(interval, MAX_RATE)
+        return min(round((interval + values[306]) / interval), MAX_RATE)
+    return min(values.get(34, 0) or values.get(50, 0), MAX_RATE)
+
+
+def rd_text(raw: int) -> str:
+    """A route distinguisher as type:administrator:number (RFC 4364 section 4.2)."""
+    kind, rest = raw >> 48, raw & 0xFFFFFFFFFFFF
+    if kind == 0:
+        return f"0:{rest >> 32}:{rest & 0xFFFFFFFF}"
+    if kind == 1:
+        address = rest >> 16
+        dotted = ".".join(str(address >> s & 255) for s in (24, 16, 8, 0))
+        return f"1:{dotted}:{rest & 0xFFFF}"
+    return f"{kind}:{rest >> 16}:{rest & 0xFFFF}"
+
+
+def text(raw: bytes) -> bytes:
+    """A string field without its padding."""
+    return raw.rstrip(b"\x00").strip()
+
+
+def record_values(template: Template, raw: bytes) -> Iterator[dict[Element, bytes]]:
+    """The fields of each options record in a set body. Stops at padding or at a record that overruns the set."""
+    at = 0
+    while at + template.least_size <= len(raw):
+        values: dict[Element, bytes] = {}
+        for f in template.fields:
+            length = f.length
+            if length == 0xFFFF:
+                if at >= len(raw):
+                    return
+                length, at = raw[at], at + 1
+                if length == 255:
+                    if at + 2 > len(raw):
+                        return
+                    length, at = int.from_bytes(raw[at : at + 2]), at + 2
+            if at + length > len(raw):
+                return
+            if f.pen == 0:
+                values.setdefault(f.element, raw[at : at + length])
+            at += length
+        yield values
+
+
+class Options:
+    """The facts of all exporters of a shard, bounded by `limit` facts."""
+
+    def __init__(self, texts: Interner, limit: int = 1 << 20) -> None:
+        self._texts = texts
+        self._limit = limit
+        self._facts: dict[tuple[int, int, int, int], int | bytes] = {}
+        self.index = Index(1024)
+        self.refused = 0
+        self._topics: set[int] = set()
+
+    def knows(self, topic: Topic) -> bool:
+        """Whether any exporter told a fact of this topic."""
+        return topic in self._topics
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+    def news(self, exporter: int, domain: int, values: Mapping[Element, bytes]) -> list[Fact]:
+        """Facts of one record that differ from what is stored. Nothing is stored yet."""
+        return [
+            fact
+            for fact in facts(values)
+            if self._facts.get((exporter, domain, fact[0], fact[1])) != fact[2]
+        ]
+
+    def get(self, exporter: int, domain: int, topic: int, key: int) -> int | bytes | None:
+        """What the exporter told of one thing in one domain."""
+        return self._facts.get((exporter, domain, topic, key))
+
+    def store(self, exporter: int, domain: int, topic: int, key: int, value: int | bytes) -> None:
+        """Store a fact for the domain and for the exporter as a whole."""
+        for d in {domain, ANY_DOMAIN}:
+            place = (exporter, d, topic, key)
+            if place not in self._facts and len(self._facts) >= self._limit:
+                self.refused += 1
+                continue
+            self._facts[place] = value
+            self._topics.add(topic)
+            self._put(place, value)
+
+    def _put(self, place: tuple[int, int, int, int], value: int | bytes) -> None:
+        exporter, domain, topic, key = place
+        word = value if isinstance(value, int) else self._texts.add(value)
+        self.index.put(exporter << 32 | domain, topic << 56 | key & (1 << 56) - 1, word)
+
+    def rebuild(self, texts: Interner) -> None:
+        """Intern all text facts anew (after the interner was replaced)."""
+        self._texts = texts
+        self.index = Index(len(self._facts) + 64)
+        for place, value in self._facts.items():
+            self._put(place, value)
+
+    def items(self) -> Iterator[tuple[int, int, int, int, int | bytes]]:
+        """All facts told by domain: (exporter, domain, topic, id, value)."""
+        for (exporter, domain, topic, key), value in self._facts.items():
+            if domain != ANY_DOMAIN:
+                yield exporter, domain, topic, key, value
+
+    def look_up(self, exporter: U64, domain: U64, topic: Topic, key: U64) -> U64:
+        """(n,) values; the fact of the domain, else that of the exporter, else MISSING."""
+        b = np.uint64(topic << 56) | key & np.uint64((1 << 56) - 1)
+        base = exporter << np.uint64(32)
+        out = self.index.get_many(base | domain, b)
+        unknown = out == MISSING
+        if unknown.any():
+            where = np.flatnonzero(unknown)
+            out[where] = self.index.get_many(base[where] | np.uint64(ANY_DOMAIN), b[where])
+        return out
+
+
+def facts(values: Mapping[Element, bytes]) -> Iterator[Fact]:
+    """What one options record tells."""
+    numbers = {e: int.from_bytes(v[-8:]) for e, v in values.items()}
+    if rate := sampling_rate(numbers):
+        sampler = next((numbers[e] for e in (302, 48) if e in numbers), None)
+        if sampler is not None:
+            yield Topic.SAMPLER, sampler, rate
+        else:
+            yield Topic.DEFAULT_RATE, 0, rate
+    if 82 in values:
+        for e in (10, 14, 252, 253):
+            if e in numbers:
+                yield Topic.INTERFACE, numbers[e], text(values[82])
+                break
+    vrf = next((numbers[e] for e in (234, 235) if e in numbers), None)
+    if vrf is not None:
+        if 236 in values:
+            yield Topic.VRF_NAME, vrf, text(values[236])
+        if 90 in values:
+            yield Topic.VRF_RD, vrf, rd_text(numbers[90]).encode()
+            yield Topic.RD_TOLD, 0, 1
+    if 95 in values and (96 in values or 94 in values):
+        yield Topic.APPLICATION, numbers[95], text(values.get(96) or values.get(94, b""))
+    if numbers.get(BOOT_ELEMENT):
+        yield Topic.BOOT, 0, numbers[BOOT_ELEMENT]

@@ -1,0 +1,122 @@
+"""sFlow datagrams to native columns and accounts. An sFlow exporter is known by its agent address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from flowray.columns import Columns, Layout
+from flowray.ingest.decode import Enrich, Messages
+from flowray.ingest.ledger import Account, Ledger
+from flowray.wire.flow import kernels as k
+from flowray.wire.flow.sflow import Malformed, SflowDecoder, SflowHeaders
+from flowray.wire.packets import Exporters, PacketBatch
+
+I64 = npt.NDArray[np.int64]
+
+_CAUSES = {
+    Malformed.SHORT_HEADER: Account.SHORT_HEADER,
+    Malformed.BAD_VERSION: Account.UNKNOWN_VERSION,
+}
+"""Ledger account of each fault; the others are faults of a sample."""
+
+SEQUENCE_SLOTS = 1 << 16
+
+
+class SampleDecoder:
+    """State of all sFlow agents of a shard: their sequence accounts."""
+
+    def __init__(
+        self, layout: Layout, tunnels: int, ledger: Ledger, exporters: Exporters, enrich: Enrich
+    ) -> None:
+        self._decoder = SflowDecoder(layout, tunnels)
+        self._layout = layout
+        self._ledger = ledger
+        self._exporters = exporters
+        self._enrich = enrich
+        self._slots: dict[int, int] = {}
+        self._sequence = np.zeros((64, 4), np.int64)
+        self._restarted = np.zeros(64, np.int64)
+
+    def decode(self, batch: PacketBatch) -> Iterator[Columns]:
+        """Native columns of the flow samples of a batch of sFlow datagrams."""
+        result = self._decoder.decode(batch, np.arange(len(batch)))
+        messages = self._messages(batch, result.headers)
+        exporter = messages.exporter.astype(np.int64)
+        self._account(exporter, result.malformed, result.headers)
+        columns = result.columns
+        if not columns.n:
+            return
+        for name in ("flows", "_records"):
+            if name in self._layout:
+                columns[name][:] = 1
+        self._enrich(columns, messages)
+        yield columns
+
+    def _messages(self, batch: PacketBatch, headers: SflowHeaders) -> Messages:
+        """Header rows by datagram; export times are arrival times, which is all that sFlow has."""
+        header = np.zeros((len(batch), k.HEADER_COLUMNS), np.int64)
+        header[:, k.H_EXPORT] = batch.arrival
+        header[headers.packet, k.H_VERSION] = headers.version
+        header[headers.packet, k.H_SEQUENCE] = headers.sequence
+        header[headers.packet, k.H_DOMAIN] = headers.sub_agent
+        exporter = batch.exporter.copy()
+        told = (headers.agent != 0).any(axis=0)
+        exporter[headers.packet[told]] = self._exporters.intern(
+            np.ascontiguousarray(headers.agent[0, told]), np.ascontiguousarray(headers.agent[1, told])
+        )
+        return Messages(batch.buf, exporter, batch.arrival, header)
+
+    def _account(self, exporter: I64, malformed: I64, headers: SflowHeaders) -> None:
+        good = np.ones(exporter.size, np.bool_)
+        good[malformed[:, 0]] = False
+        self._ledger.add(Account.DATAGRAMS, exporter)
+        self._ledger.add(Account.DECODED, exporter[good])
+        for packet, cause in malformed:
+            account = _CAUSES.get(Malformed(int(cause)), Account.BAD_SAMPLE)
+            self._ledger.add_one(account, int(exporter[packet]))
+        for account, counts in (
+            (Account.COUNTER_SAMPLES, headers.counters),
+            (Account.DISCARD_SAMPLES, headers.drops),
+            (Account.SKIPPED_SAMPLES, headers.unknown),
+        ):
+            some = counts != 0
+            if some.any():
+                at = exporter[headers.packet[some]]
+                self._ledger.add(account, at, counts[some].astype(np.int64))
+        self._account_sequences(exporter, good, headers)
+
+    def _account_sequences(
+        self, exporter: I64, good: npt.NDArray[np.bool_], headers: SflowHeaders
+    ) -> None:
+        """Datagrams are numbered per agent and sub-agent."""
+        use = good[headers.packet]
+        if not use.any():
+            return
+        at = exporter[headers.packet[use]]
+        packed = at << 32 | headers.sub_agent[use].astype(np.int64)
+        distinct, inverse = np.unique(packed, return_inverse=True)
+        slot = np.array([self._slot(int(p)) for p in distinct], np.int64)[inverse]
+        gap = np.zeros(slot.size, np.int64)
+        k.sequence_gaps(
+            slot, headers.sequence[use].astype(np.int64), np.ones_like(gap), self._sequence, gap,
+            self._restarted,
+        )  # fmt: skip
+        missing = gap != 0
+        self._ledger.add(Account.SEQUENCE_GAP, at[missing], gap[missing])
+        for s in np.flatnonzero(self._restarted):
+            owner = at[np.flatnonzero(slot == s)[0]]
+            self._ledger.add_one(Account.RESTARTS, int(owner), int(self._restarted[s]))
+        self._restarted[:] = 0
+
+    def _slot(self, place: int) -> int:
+        slot = self._slots.get(place, len(self._slots))
+        if slot >= SEQUENCE_SLOTS:
+            return 0  # bounded: agents past the bound share an account
+        if slot >= len(self._sequence):
+            self._sequence = np.concatenate((self._sequence, np.zeros_like(self._sequence)))
+            self._restarted = np.concatenate((self._restarted, np.zeros_like(self._restarted)))
+        self._slots[place] = slot
+        return slot

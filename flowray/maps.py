@@ -1,0 +1,241 @@
+"""Operator maps in pmacct's syntax: rows of ``key=value``, of which the first that matches counts.
+
+    ! edge routers
+    set_label=nkey%100.1,pkey%edge     ip=192.0.2.0/28
+    set_label=nkey%unknown
+
+`parse_map` reads the rows of any map. A map's kind says which keys match (name -> builder of a
+predicate over columns) and which one sets the result (name -> reader); adding a key is adding a row
+to those tables. `primitives` reads the one map that declares fields instead of matching.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Generic, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from flowray.addresses import prefix
+from flowray.errors import ConfigError
+from flowray.intervals import AddressSet, Mask, Words
+
+Result = TypeVar("Result")
+
+_PAIR = re.compile(r"""([^\s=]+)=("[^"]*"|'[^']*'|\S*)(?=\s|$)""")
+
+
+@dataclass(frozen=True, slots=True)
+class MapRow:
+    """One row of a map: where it stands (lines count from 1) and its values by key."""
+
+    file: str
+    line: int
+    values: Mapping[str, str]
+
+    def error(self, place: str, found: str, allowed: str) -> ConfigError:
+        """An error about this row."""
+        return ConfigError(f"{self.file}:{self.line}", place, found, allowed)
+
+
+def parse_map(path: str | Path, keys: frozenset[str]) -> list[MapRow]:
+    """The rows of a map file, in order, without comments (``!`` or ``#``) and empty lines.
+
+    Values may be quoted. Raises `ConfigError`, naming file and line, for a file that cannot be
+    read, for anything but ``key=value``, and for a key that is not in `keys` or is given twice.
+    """
+    file = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(file, "map", error.strerror or str(error), "a readable file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(file, "map", "bytes that are not UTF-8", "a text file") from None
+    rows = (_row(file, n, line, keys) for n, line in enumerate(text.split("\n"), 1))
+    return [row for row in rows if row.values]
+
+
+def _row(file: str, number: int, line: str, keys: frozenset[str]) -> MapRow:
+    values: dict[str, str] = {}
+    row = MapRow(file, number, values)
+    rest = line.strip()
+    while rest and rest[0] not in "!#":
+        match = _PAIR.match(rest)
+        if match is None:
+            raise row.error("row", repr(rest.split()[0][:80]), "key=value without spaces around =")
+        key, value = match.groups()
+        if key not in keys:
+            raise row.error("key", repr(key[:80]), ", ".join(sorted(keys)))
+        if key in values:
+            raise row.error(key, "the key twice", "one value a row")
+        values[key] = value[1:-1] if value[:1] in {'"', "'"} else value
+        rest = rest[match.end() :].lstrip()
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What rows are matched against, column by column: exporter addresses as (n,) words."""
+
+    exporter_hi: Words
+    exporter_lo: Words
+
+    def __len__(self) -> int:
+        return len(self.exporter_hi)
+
+
+Matcher: TypeAlias = Callable[[Candidates], Mask]
+"""(n,) mask of the candidates that one key of one row accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ExporterIn:
+    addresses: AddressSet
+
+    def __call__(self, candidates: Candidates) -> Mask:
+        return self.addresses.contains(candidates.exporter_hi, candidates.exporter_lo)
+
+
+def _exporter(value: str) -> Matcher:
+    return _ExporterIn(AddressSet.of(prefix(value)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading(Generic[Result]):
+    """How values of a key are read (ValueError if they cannot be) and what they may be."""
+
+    read: Callable[[str], Result]
+    allowed: str
+
+
+_MATCH: Mapping[str, _Reading[Matcher]] = MappingProxyType(
+    {"ip": _Reading(_exporter, "an address or prefix")}
+)
+
+
+def _label(value: str) -> bytes:
+    if not value:
+        raise ValueError("an empty label")
+    return value.encode()
+
+
+def _rate(value: str) -> int:
+    if not re.fullmatch("[0-9]{1,10}", value) or not 0 < int(value) < 1 << 32:
+        raise ValueError(value)
+    return int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grammar(Generic[Result]):
+    """A kind of map: the keys that match and those that set, of which a row has one."""
+
+    match: Mapping[str, _Reading[Matcher]]
+    set: Mapping[str, _Reading[Result]]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset((*self.match, *self.set))
+
+
+_LABELS = _Grammar(_MATCH, {"set_label": _Reading(_label, "text, as in key%value,key%value")})
+_SAMPLING = _Grammar(_MATCH, {"id": _Reading(_rate, "a sampling rate from 1 to 4294967295")})
+
+LABEL_KEYS = _LABELS.keys
+"""Keys of a pre_tag_map."""
+
+SAMPLING_KEYS = _SAMPLING.keys
+"""Keys of a sampling_map."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules(Generic[Result]):
+    """Compiled rows: per row, what must hold (nothing in a catch-all) and what it sets."""
+
+    conditions: tuple[tuple[Matcher, ...], ...]
+    results: tuple[Result, ...]
+
+    def first(self, candidates: Candidates) -> npt.NDArray[np.int64]:
+        """(n,) index of the first row that matches each candidate, -1 if none does."""
+        found = np.full(len(candidates), -1, np.int64)
+        open_ = np.ones(len(candidates), np.bool_)
+        for index, matchers in enumerate(self.conditions):
+            accepted = open_.copy()
+            for matcher in matchers:
+                accepted &= matcher(candidates)
+            found[accepted] = index
+            open_ &= ~accepted
+            if not open_.any():
+                break
+        return found
+
+
+def _value(row: MapRow, key: str, reading: _Reading[Result]) -> Result:
+    try:
+        return reading.read(row.values[key])
+    except ValueError:
+        raise row.error(key, repr(row.values[key][:80]), reading.allowed) from None
+
+
+def _compile(rows: Iterable[MapRow], grammar: _Grammar[Result]) -> _Rules[Result]:
+    conditions: list[tuple[Matcher, ...]] = []
+    results: list[Result] = []
+    for row in rows:
+        sets = [key for key in row.values if key in grammar.set]
+        if len(sets) != 1:
+            raise row.error(
+                "row", " and ".join(sets) or "no result", "one of " + ", ".join(grammar.set)
+            )
+        results.append(_value(row, sets[0], grammar.set[sets[0]]))
+        matches = ((key, grammar.match.get(key)) for key in row.values)
+        conditions.append(tuple(_value(row, k, r) for k, r in matches if r is not None))
+    return _Rules(tuple(conditions), tuple(results))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMap:
+    """A compiled pre_tag_map."""
+
+    _rules: _Rules[bytes]
+
+    def labels(self, exporter_hi: Words, exporter_lo: Words) -> list[bytes]:
+        """The label of each exporter, given as (n,) address words; empty if no row matches."""
+        found = self._rules.first(Candidates(exporter_hi, exporter_lo))
+        return [self._rules.results[i] if i >= 0 else b"" for i in found.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingMap:
+    """A compiled sampling_map."""
+
+    _rules: _Rules[int]
+
+    def rates(self, exporter_hi: Words, exporter_lo: Words) -> npt.NDArray[np.uint32]:
+        """(n,) sampling rate of each exporter, given as (n,) address words; 0 if no row matches."""
+        found = self._rules.first(Candidates(exporter_hi, exporter_lo))
+        # Index -1 takes the last element: the rate of those that no row matches.
+        return np.array([*self._rules.results, 0], np.uint32)[found]
+
+
+def compile_labels(rows: Sequence[MapRow]) -> LabelMap:
+    """Compile rows of a pre_tag_map. Raises `ConfigError`."""
+    return LabelMap(_compile(rows, _LABELS))
+
+
+def compile_sampling(rows: Sequence[MapRow]) -> SamplingMap:
+    """Compile rows of a sampling_map. Raises `ConfigError`."""
+    return SamplingMap(_compile(rows, _SAMPLING))
+
+
+def load_labels(path: str | Path) -> LabelMap:
+    """Read and compile a pre_tag_map. Raises `ConfigError`."""
+    return compile_labels(parse_map(path, LABEL_KEYS))
+
+
+def load_sampling(path: str | Path) -> SamplingMap:
+    """Read and compile a sampling_map. Raises `ConfigError`."""
+    return compile_sampling(parse_map(path, SAMPLING_KEYS))

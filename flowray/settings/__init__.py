@@ -1,0 +1,1 @@
+"""The configuration: models, loading, and what it compiles to."""

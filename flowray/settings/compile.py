@@ -1,0 +1,120 @@
+"""A configuration to what runs: fields, operator maps, view plans, decoder settings, sinks."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+
+from flowray.errors import ConfigError
+from flowray.fields import Field, Merge, Registry
+from flowray.ingest.decode import DecodeSettings
+from flowray.maps import LabelMap, SamplingMap, load_labels, load_sampling
+from flowray.primitives import load_primitives
+from flowray.settings.model import Settings
+from flowray.settings.model import View as ViewSettings
+from flowray.sinks.encoding import Encoding
+from flowray.views.filter import Filter, FilterError, compile_filter
+from flowray.views.view import ViewPlan
+from flowray.views.window import Windows
+from flowray.wire.flow.dissect import Tunnel, tunnel_word
+
+_RD_PARTNERS = {"mpls_vpn_rd": "mpls_vpn_rd_origin"}
+"""Key -> the key that goes with it, as in pmacct's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled configuration."""
+
+    settings: Settings
+    registry: Registry
+    views: tuple[ViewPlan, ...]
+    labels: LabelMap | None
+    sampling: SamplingMap | None
+    decode: DecodeSettings
+
+    def encoding(self, view: str) -> Encoding:
+        """How a view's rows are written."""
+        settings = next(v for v in self.settings.views if v.name == view)
+        return Encoding(**settings.encoding.model_dump())
+
+
+def compile_settings(settings: Settings, file: str) -> Program:
+    """Compile a configuration. Raises ConfigError."""
+    maps = settings.maps
+    registry = Registry(load_primitives(maps.fields)) if maps.fields else Registry()
+    return Program(
+        settings=settings,
+        registry=registry,
+        views=tuple(
+            _view(view, f"views[{i}]", registry, file) for i, view in enumerate(settings.views)
+        ),
+        labels=load_labels(maps.labels) if maps.labels else None,
+        sampling=load_sampling(maps.sampling) if maps.sampling else None,
+        decode=_decode(settings),
+    )
+
+
+def _decode(settings: Settings) -> DecodeSettings:
+    d = settings.decode
+    tunnels = reduce(or_, (Tunnel[name.upper()] for name in d.tunnels), Tunnel(0))
+    return DecodeSettings(
+        whole_seconds=d.time_precision == "s",
+        boot_from_options=d.boot_time_from_options,
+        hold=d.hold,
+        hold_octets_per_exporter=d.hold_per_exporter,
+        hold_octets=d.hold_total,
+        hold_age_ns=d.hold_for,
+        templates_per_exporter=d.templates_per_exporter,
+        tunnels=tunnel_word(tunnels),
+    )
+
+
+def _view(view: ViewSettings, place: str, registry: Registry, file: str) -> ViewPlan:
+    asked = [_field(n, f"{place}.keys[{i}]", registry, file) for i, n in enumerate(view.keys)]
+    for key, partner in _RD_PARTNERS.items():
+        if any(f.name == key for f in asked):
+            asked.append(registry[partner])
+    asked = list({f.name: f for f in asked}.values())
+    counters = [registry[name] for name in ("packets", "bytes", "flows") if name in view.counters]
+    values = [f for f in asked if f.merge is not Merge.KEY]
+    values += [f for f in counters if f not in values]
+    windows = None
+    if view.window is not None:
+        windows = Windows(view.window, view.align, view.lateness)
+    return ViewPlan(
+        name=view.name,
+        keys=tuple(f for f in asked if f.merge is Merge.KEY),
+        values=tuple(values),
+        windows=windows,
+        by_start=view.time == "start",
+        split=view.split,
+        filter=_filter(view, place, registry, file),
+        sample=view.sample,
+        renormalise=view.renormalise,
+        max_keys=view.max_keys,
+        partitions=view.partitions,
+    )
+
+
+def _field(name: str, place: str, registry: Registry, file: str) -> Field:
+    field = registry.get(name) or registry.by_key(name)
+    if field is None or field.name.startswith("_"):
+        names = [f.name for f in registry.public()]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"a field of `flowray schema`; did you mean {near[0]}?" if near else "a field of `flowray schema`"
+        raise ConfigError(file, place, repr(name), hint)
+    if not field.decoded:
+        raise ConfigError(file, place, repr(name), "a field that this version fills (`flowray schema`)")
+    return field
+
+
+def _filter(view: ViewSettings, place: str, registry: Registry, file: str) -> Filter | None:
+    if view.filter is None:
+        return None
+    try:
+        return compile_filter(view.filter, registry)
+    except FilterError as error:
+        raise error.within(file, f"{place}.filter") from None

@@ -1,0 +1,70 @@
+"""flowray.yaml to `Settings`; every mistake is one line: file, place, what was found, what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from flowray.errors import ConfigError
+from flowray.settings.model import Settings
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a configuration file; relative paths in it are relative to the working directory. Raises ConfigError."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), "file", "nothing", "a configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), "file", str(error), "a readable text file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "file"
+        problem = getattr(error, "problem", None) or "no YAML"
+        raise ConfigError(str(path), place, problem, "YAML") from None
+    return parse_settings(content, str(path))
+
+
+def parse_settings(content: Any, file: str) -> Settings:
+    """Validate a configuration. Raises ConfigError for the first mistake."""
+    if not isinstance(content, dict):
+        raise ConfigError(file, "file", _shown(content), "a mapping with views")
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise _config_error(error.errors()[0], file) from None
+
+
+def _config_error(detail: ErrorDetails, file: str) -> ConfigError:
+    place = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]
+    ).lstrip(".")
+    allowed = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    match detail["type"]:
+        case "extra_forbidden":
+            return ConfigError(file, place, "an option that does not exist", _options_at(detail))
+        case "missing":
+            return ConfigError(file, place, "nothing", "this option is required")
+    return ConfigError(file, place or "file", _shown(detail["input"]), allowed)
+
+
+def _options_at(detail: ErrorDetails) -> str:
+    """The options of the model that an unknown one was given to."""
+    model: Any = Settings
+    for part in detail["loc"][:-1]:
+        if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
+            annotation: Any = model.model_fields[part].annotation
+            while getattr(annotation, "__args__", None):
+                annotation = annotation.__args__[-1]
+            model = annotation
+    names = getattr(model, "model_fields", {})
+    return ", ".join(names)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,150 @@
+"""pydantic models of flowray.yaml. config/default.yaml shows every option with its default and what it does."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from flowray.settings.quantities import Duration, Octets
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _udp_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        port, host = url.port, url.hostname
+        ipaddress.ip_address((host or "").split("%")[0])
+    except ValueError:
+        port = None
+    if port is None or urlsplit(value).scheme != "udp":
+        raise ValueError("udp://ADDRESS:PORT, such as udp://[::]:2055")
+    return value
+
+
+def _prefix(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("an address or prefix, such as 192.0.2.0/24") from None
+    return value
+
+
+UdpUrl = Annotated[str, AfterValidator(_udp_url)]
+Prefix = Annotated[str, AfterValidator(_prefix)]
+
+
+class Listen(Model):
+    flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
+    allow: list[Prefix] = []
+    receive_buffer: Octets = 4 << 20
+
+
+class Decode(Model):
+    time_precision: Literal["s", "ns"] = "ns"
+    boot_time_from_options: bool = True
+    tunnels: list[Literal["gre", "ipip", "vxlan", "gtp", "geneve"]] = []
+    hold: bool = True
+    hold_per_exporter: Octets = 1 << 20
+    hold_total: Octets = 64 << 20
+    hold_for: Duration = 1800 * 1_000_000_000
+    exporters: int = Field(default=65536, ge=1, le=1 << 24)
+    templates_per_exporter: int = Field(default=4096, ge=1)
+
+
+class Maps(Model):
+    labels: Path | None = None
+    sampling: Path | None = None
+    fields: Path | None = None
+
+
+class Encoding(Model):
+    records: Literal["rows", "plain", "null-filled"] = "rows"
+    labels: Literal["text", "map"] = "text"
+    tcp_flags: Literal["list", "int"] = "list"
+    forwarding_status: Literal["text", "number"] = "text"
+    mpls_label_stack: Literal["list", "text"] = "list"
+    timestamps: Literal["epoch", "rfc3339", "text"] = "rfc3339"
+    precision: Literal["s", "ms", "us", "ns"] = "us"
+    protocols: Literal["name", "number"] = "name"
+    tos: Literal["tos", "dscp"] = "tos"
+    writer_id: str = ""
+
+
+class View(Model):
+    name: Name
+    keys: list[str] = Field(min_length=1)
+    counters: list[Literal["packets", "bytes", "flows"]] = ["packets", "bytes", "flows"]
+    filter: str | None = None
+    sample: int = Field(default=1, ge=1, le=1_000_000)
+    window: Duration | None = None
+    time: Literal["arrival", "start"] = "arrival"
+    align: Duration = 0
+    lateness: Duration = 0
+    split: bool = False
+    renormalise: bool = True
+    max_keys: int = Field(default=1_000_000, ge=1)
+    partitions: int = Field(default=1, ge=1, le=64)
+    encoding: Encoding = Encoding()
+    sinks: list[str] = []
+
+    @model_validator(mode="after")
+    def _windowed(self) -> View:
+        if self.window is not None and self.window < 1_000_000_000:
+            raise ValueError("window: at least 1s")
+        if self.split and (self.window is None or self.time != "start"):
+            raise ValueError("split: only with a window and time: start")
+        return self
+
+
+class FileSink(Model):
+    type: Literal["parquet", "jsonl", "csv"]
+    path: str
+    name: str | None = None
+    latest: bool = False
+    append: bool = False
+
+
+class State(Model):
+    path: Path = Path("data/state")
+    checkpoint: Duration = 5 * 1_000_000_000
+
+
+class Cluster(Model):
+    shards: int | Literal["auto"] = "auto"
+    hand_over: Duration = 1_000_000_000
+    object_store: Octets = 256 << 20
+    dashboard: bool = True
+
+
+class Settings(Model):
+    """The whole configuration."""
+
+    listen: Listen = Listen()
+    decode: Decode = Decode()
+    maps: Maps = Maps()
+    views: list[View] = Field(min_length=1)
+    sinks: dict[Name, FileSink] = {}
+    state: State = State()
+    cluster: Cluster = Cluster()
+
+    @model_validator(mode="after")
+    def _references(self) -> Settings:
+        names = [v.name for v in self.views]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"views: the name {name!r} is given to two views")
+        for view in self.views:
+            for sink in view.sinks:
+                if sink not in self.sinks:
+                    known = ", ".join(self.sinks) or "none is defined"
+                    raise ValueError(f"views.{view.name}.sinks: no sink {sink!r}; there are: {known}")
+        return self

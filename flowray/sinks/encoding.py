@@ -1,0 +1,31 @@
+"""How values are written: the rendering switches, in pmacct's terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Encoding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The choices of writing values, after pmacct's switches.
+
+    `records`: `rows` writes the fields asked for; `plain` is pmacct's JSON (`event_type` first);
+    `null-filled` is its Avro turned to JSON: counters not asked for are null and operator-declared
+    fields are nested in `custom_primitives`. `precision` is that of timestamps; `stamp_inserted`
+    and `stamp_updated` always have whole seconds. `tos`: the whole octet, or the DSCP in its six
+    high bits. `writer_id`, if not empty, becomes the last key.
+    """
+
+    records: Literal["rows", "plain", "null-filled"] = "rows"
+    labels: Literal["text", "map"] = "text"
+    tcp_flags: Literal["list", "int"] = "list"
+    forwarding_status: Literal["text", "number"] = "text"
+    mpls_label_stack: Literal["list", "text"] = "list"
+    timestamps: Literal["epoch", "rfc3339", "text"] = "rfc3339"
+    precision: Literal["s", "ms", "us", "ns"] = "us"
+    protocols: Literal["name", "number"] = "name"
+    tos: Literal["tos", "dscp"] = "tos"
+    writer_id: str = ""

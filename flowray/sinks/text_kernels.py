@@ -1,0 +1,249 @@
+"""Compiled writers of text: each fills the offsets and bytes of an Arrow string column."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+U8 = npt.NDArray[np.uint8]
+I32 = npt.NDArray[np.int32]
+U64 = npt.NDArray[np.uint64]
+
+ADDRESS_WIDTH = 39
+"""Longest text of an address: eight groups of four digits."""
+
+TIME_WIDTH = 32
+"""Room for any rendered time: `2554-07-21T23:34:33.709551615Z` has 30 characters."""
+
+EPOCH, PLAIN, RFC3339 = 0, 1, 2
+"""Styles of `times`."""
+
+_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
+
+
+@njit(nogil=True, cache=True)
+def put_decimal(value: np.uint64, out: U8, at: int) -> int:
+    """Write a number at `at`; returns where it ends."""
+    width = 1
+    rest = value // np.uint64(10)
+    while rest > 0:
+        width += 1
+        rest //= np.uint64(10)
+    rest = value
+    for i in range(at + width - 1, at - 1, -1):
+        out[i] = np.uint64(48) + rest % np.uint64(10)
+        rest //= np.uint64(10)
+    return at + width
+
+
+@njit(nogil=True, cache=True)
+def _put_padded(value: np.uint64, width: int, out: U8, at: int) -> int:
+    rest = value
+    for i in range(at + width - 1, at - 1, -1):
+        out[i] = np.uint64(48) + rest % np.uint64(10)
+        rest //= np.uint64(10)
+    return at + width
+
+
+@njit(nogil=True, cache=True)
+def _put_hex(value: np.uint64, out: U8, at: int) -> int:
+    shift = 60
+    while shift > 0 and (value >> np.uint64(shift)) == 0:
+        shift -= 4
+    while shift >= 0:
+        out[at] = _DIGITS[(value >> np.uint64(shift)) & np.uint64(15)]
+        at += 1
+        shift -= 4
+    return at
+
+
+@njit(nogil=True, cache=True)
+def _put_ipv4(raw: U8, out: U8, at: int) -> int:
+    for i in range(12, 16):
+        if i > 12:
+            out[at] = 46
+            at += 1
+        at = put_decimal(np.uint64(raw[i]), out, at)
+    return at
+
+
+@njit(nogil=True, cache=True)
+def _put_ipv6(raw: U8, out: U8, at: int) -> int:
+    """RFC 5952 section 4: the longest run of two or more zero groups, the first such, is `::`."""
+    best, length, run = -1, 1, 0
+    for i in range(8):
+        if raw[2 * i] == 0 and raw[2 * i + 1] == 0:
+            run += 1
+            if run > length:
+                best, length = i - run + 1, run
+        else:
+            run = 0
+    i = 0
+    while i < 8:
+        if i == best:
+            out[at] = 58
+            out[at + 1] = 58
+            at += 2
+            i += length
+            continue
+        if i > 0 and i != best + length:
+            out[at] = 58
+            at += 1
+        at = _put_hex(np.uint64(raw[2 * i]) << np.uint64(8) | np.uint64(raw[2 * i + 1]), out, at)
+        i += 1
+    return at
+
+
+@njit(nogil=True, cache=True)
+def addresses(raw: U8, unset: U8, offsets: I32, out: U8) -> int:
+    """Native addresses as text: IPv4-mapped dotted, else RFC 5952. Returns the bytes written.
+
+    `raw` (n, 16) network order; `unset` (n,) says how all zero is written: 0 as nothing, 4 as
+    `0.0.0.0`, 6 as `::`. `offsets` (n + 1,), `out` at least 39 n bytes.
+    """
+    at = 0
+    for row in range(raw.shape[0]):
+        offsets[row] = at
+        a = raw[row]
+        first = 0
+        while first < 16 and a[first] == 0:
+            first += 1
+        if first == 16:
+            if unset[row] == 4:
+                at = _put_ipv4(a, out, at)
+            elif unset[row] == 6:
+                at = _put_ipv6(a, out, at)
+        elif first == 10 and a[10] == 255 and a[11] == 255:
+            at = _put_ipv4(a, out, at)
+        else:
+            at = _put_ipv6(a, out, at)
+    offsets[raw.shape[0]] = at
+    return at
+
+
+@njit(nogil=True, cache=True)
+def mark_ipv6(raw: U8, family: U8) -> None:
+    """Set `family` (n,) to 6 where `raw` (n, 16) is set and not an IPv4-mapped address."""
+    for row in range(raw.shape[0]):
+        a = raw[row]
+        first = 0
+        while first < 16 and a[first] == 0:
+            first += 1
+        if first < 16 and not (first == 10 and a[10] == 255 and a[11] == 255):
+            family[row] = 6
+
+
+@njit(nogil=True, cache=True)
+def decimals(values: U64, offsets: I32, out: U8) -> int:
+    """Numbers as text; `out` holds at least 20 n bytes. Returns the bytes written."""
+    at = 0
+    for row in range(len(values)):
+        offsets[row] = at
+        at = put_decimal(values[row], out, at)
+    offsets[len(values)] = at
+    return at
+
+
+@njit(nogil=True, cache=True)
+def hexadecimals(values: U64, offsets: I32, out: U8) -> int:
+    """Numbers as lower-case hexadecimal; `out` holds at least 16 n. Returns the bytes written."""
+    at = 0
+    for row in range(len(values)):
+        offsets[row] = at
+        at = _put_hex(values[row], out, at)
+    offsets[len(values)] = at
+    return at
+
+
+@njit(nogil=True, cache=True)
+def macs(values: U64, offsets: I32, out: U8) -> int:
+    """MAC addresses as `xx:xx:xx:xx:xx:xx`; `out` holds 17 n bytes. Returns the bytes written."""
+    at = 0
+    for row in range(len(values)):
+        offsets[row] = at
+        shift = 44
+        while shift >= 0:
+            out[at] = _DIGITS[(values[row] >> np.uint64(shift)) & np.uint64(15)]
+            at += 1
+            if shift % 8 == 0 and shift > 0:
+                out[at] = 58
+                at += 1
+            shift -= 4
+    offsets[len(values)] = at
+    return at
+
+
+@njit(nogil=True, cache=True)
+def _put_date(seconds: np.uint64, separator: int, out: U8, at: int) -> int:
+    """UTC date and time. The year is counted from March, so that the leap day is its last."""
+    one = np.uint64(1)
+    of_day = seconds % np.uint64(86400)
+    days = seconds // np.uint64(86400) + np.uint64(719468)
+    era = days // np.uint64(146097)
+    day = days % np.uint64(146097)
+    year = (
+        day - day // np.uint64(1460) + day // np.uint64(36524) - day // np.uint64(146096)
+    ) // np.uint64(365)
+    day -= np.uint64(365) * year + year // np.uint64(4) - year // np.uint64(100)
+    month = (np.uint64(5) * day + np.uint64(2)) // np.uint64(153)
+    day -= (np.uint64(153) * month + np.uint64(2)) // np.uint64(5)
+    year += np.uint64(400) * era
+    if month >= 10:
+        year += one
+        month -= np.uint64(9)
+    else:
+        month += np.uint64(3)
+    at = _put_clock(year, month, day + one, 45, 4, out, at)
+    out[at] = separator
+    hour = of_day // np.uint64(3600)
+    minute = of_day // np.uint64(60) % np.uint64(60)
+    return _put_clock(hour, minute, of_day % np.uint64(60), 58, 2, out, at + 1)
+
+
+@njit(nogil=True, cache=True)
+def _put_clock(
+    a: np.uint64, b: np.uint64, c: np.uint64, separator: int, width: int, out: U8, at: int
+) -> int:
+    at = _put_padded(a, width, out, at)
+    out[at] = separator
+    at = _put_padded(b, 2, out, at + 1)
+    out[at] = separator
+    return _put_padded(c, 2, out, at + 1)
+
+
+@njit(nogil=True, cache=True)
+def times(values: U64, style: int, digits: int, offsets: I32, out: U8) -> int:
+    """Nanoseconds since the epoch as text, cut to `digits` decimals. Returns the bytes written.
+
+    EPOCH is `1677577561.000000`, PLAIN `2023-02-28 09:46:01.000000`, RFC3339
+    `2023-02-28T09:46:01.000000Z`; 0, which is unknown, has zeros in place of each digit. `out`
+    holds at least 32 n bytes.
+    """
+    at = 0
+    billion = np.uint64(1_000_000_000)
+    cut = np.uint64(1)
+    for _ in range(9 - digits):
+        cut *= np.uint64(10)
+    for row in range(len(values)):
+        offsets[row] = at
+        seconds = values[row] // billion
+        if style == 0:
+            at = put_decimal(seconds, out, at)
+        else:
+            separator = 32 if style == 1 else 84
+            if values[row] == 0:
+                zero = np.uint64(0)
+                at = _put_clock(zero, zero, zero, 45, 4, out, at)
+                out[at] = separator
+                at = _put_clock(zero, zero, zero, 58, 2, out, at + 1)
+            else:
+                at = _put_date(seconds, separator, out, at)
+        if digits > 0:
+            out[at] = 46
+            at = _put_padded(values[row] % billion // cut, digits, out, at + 1)
+        if style == 2:
+            out[at] = 90
+            at += 1
+    offsets[len(values)] = at
+    return at

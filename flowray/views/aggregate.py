@@ -1,0 +1,285 @@
+"""A view's partition, on the side of the aggregator: merge partials, close windows by watermark, commit, checkpoint.
+
+Exactly once: a partial is known by (shard, incarnation, sequence) and a repeat is dropped; what is acknowledged is what
+the last checkpoint holds; commits are idempotent under their id, so a restored aggregator may repeat them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flowray.arrow import from_arrow, to_arrow
+from flowray.hashing import Interner
+from flowray.ingest.ledger import ViewAccount
+from flowray.sinks.base import Commit, Sink, SinkError
+from flowray.views.fold import RECORDS, Fold, partial_layout
+from flowray.views.view import OTHERS, REVISION, WINDOW, Partial, ViewPlan
+from flowray.views.window import is_others, window_word
+
+END_OF_INPUT = (1 << 63) - 1
+"""Watermark of a shard that will send no more."""
+
+
+@dataclass(slots=True)
+class Received:
+    """How far a shard's partials have come: the last one merged, the last one in a checkpoint, its watermark."""
+
+    incarnation: str
+    sequence: int = 0
+    acknowledged: int = 0
+    watermark: int = 0
+
+
+@dataclass(slots=True)
+class Outstanding:
+    """A commit that a sink has not taken yet."""
+
+    commit: Commit
+    table: pa.Table
+    records: int
+    sinks: list[Sink] = field(default_factory=list)
+
+
+class Aggregator:
+    """Open windows of one view and partition. Not thread-safe."""
+
+    def __init__(
+        self, plan: ViewPlan, sinks: Sequence[Sink], partition: int = 0, shards: Iterable[str] = ()
+    ) -> None:
+        self.plan = plan
+        self.partition = partition
+        self._sinks = list(sinks)
+        self._texts = Interner()
+        self._layout = partial_layout(plan.keys, plan.values)
+        self._open: dict[tuple[int, int], Fold] = {}
+        self._received: dict[str, Received] = {}
+        self._expected = set(shards)
+        self._outstanding: list[Outstanding] = []
+        self._rows_committed = 0
+        self.accounts = np.zeros(len(ViewAccount), np.int64)
+        self.sink_errors = 0
+        self.last_sink_error = ""
+
+    # -- partials ----------------------------------------------------------------------------------------------------
+
+    def expect(self, shards: Iterable[str]) -> None:
+        """The shards whose watermarks hold windows open; the others are forgotten."""
+        self._expected = set(shards)
+
+    def merge(self, partial: Partial) -> int:
+        """Take a partial; returns the sequence up to which this shard's partials are in a checkpoint.
+
+        Repeats are recognised and dropped.
+        """
+        received = self._received.get(partial.shard)
+        if received is None or received.incarnation != partial.incarnation:
+            received = Received(partial.incarnation)
+            self._received[partial.shard] = received
+        if partial.sequence > received.sequence:
+            received.sequence = partial.sequence
+            if partial.table is not None:
+                self._take(partial, partial.table)
+        received.watermark = max(received.watermark, partial.watermark)
+        return received.acknowledged
+
+    def _take(self, partial: Partial, table: pa.Table) -> None:
+        if self.plan.windows is None:
+            commit = Commit(
+                self.plan.name, partition=self.partition, sequence=self._row_sequence(partial)
+            )
+            self._commit(commit, table, table.num_rows)
+            return
+        for start in pc.unique(table[WINDOW]).to_pylist():
+            of_window = table.filter(pc.equal(table[WINDOW], start))
+            for revision in pc.unique(of_window[REVISION]).to_pylist():
+                part = of_window.filter(pc.equal(of_window[REVISION], revision))
+                self._fold_in(start, revision, part)
+
+    def _row_sequence(self, partial: Partial) -> int:
+        """Number of a commit without window: unique per shard, incarnation and sequence, the same at a repeat."""
+        origin = zlib.crc32(f"{partial.shard}/{partial.incarnation}".encode())
+        return origin << 32 | partial.sequence
+
+    def _fold_in(self, start: int, revision: int, table: pa.Table) -> None:
+        windows = self.plan.windows
+        assert windows is not None
+        fold = self._open.get((start, revision))
+        if fold is None:
+            fold = Fold(self._layout, self.plan.keys, self.plan.values, self.plan.max_keys)
+            self._open[start, revision] = fold
+        columns = from_arrow(table, self._layout, self._texts)
+        others = table[OTHERS].to_numpy().astype(np.uint64)
+        word = np.uint64(window_word(start, revision, windows, others=False))
+        before = fold.others
+        fold.add(columns.words, columns.n, word | others << np.uint64(63))
+        self.accounts[ViewAccount.OTHERS] += fold.others - before
+
+    # -- windows -----------------------------------------------------------------------------------------------------
+
+    @property
+    def watermark(self) -> int:
+        """Least watermark of the expected shards (ns); 0 while one of them has not reported."""
+        marks = [
+            self._received[s].watermark if s in self._received else 0
+            for s in self._expected or self._received
+        ]
+        return min(marks, default=0)
+
+    def advance(self) -> int:
+        """Commit the windows that are complete; returns how many. Commits that a sink refused are tried again."""
+        self._retry()
+        if self.plan.windows is None:
+            return 0
+        watermark = self.watermark
+        ripe = sorted(
+            (start, revision)
+            for start, revision in self._open
+            if self.plan.windows.deadline(start, revision) <= watermark
+        )
+        for start, revision in ripe:
+            self._close(start, revision)
+        if not self._open and len(self._texts) > 1 << 16:
+            self._texts = Interner()
+        return len(ripe)
+
+    def _close(self, start: int, revision: int) -> None:
+        assert self.plan.windows is not None
+        fold = self._open.pop((start, revision))
+        table, records = self._rows(fold, start, revision)
+        commit = Commit(
+            self.plan.name, start, start + self.plan.windows.width, self.partition, revision
+        )
+        self._commit(commit, table, records)
+
+    def _rows(self, fold: Fold, start: int, revision: int) -> tuple[pa.Table, int]:
+        """Native rows of a window and the records merged in them."""
+        columns, window = fold.export()
+        table = to_arrow(columns, [f.name for f in self.plan.fields], self._texts)
+        n = table.num_rows
+        table = table.append_column(WINDOW, pa.array(np.full(n, start, np.int64)))
+        table = table.append_column(REVISION, pa.array(np.full(n, revision, np.uint32)))
+        table = table.append_column(OTHERS, pa.array(is_others(window)))
+        return table, int(columns[RECORDS].sum())
+
+    # -- sinks -------------------------------------------------------------------------------------------------------
+
+    def _commit(self, commit: Commit, table: pa.Table, records: int) -> None:
+        self._outstanding.append(Outstanding(commit, table, records, list(self._sinks)))
+        self._retry()
+
+    def _retry(self) -> None:
+        """Offer outstanding commits, in order per sink."""
+        refused: set[int] = set()
+        for outstanding in self._outstanding:
+            left = []
+            for sink in outstanding.sinks:
+                if id(sink) in refused:
+                    left.append(sink)
+                    continue
+                try:
+                    sink.commit(outstanding.commit, outstanding.table)
+                except SinkError as error:
+                    self.sink_errors += 1
+                    self.last_sink_error = str(error)
+                    refused.add(id(sink))
+                    left.append(sink)
+            outstanding.sinks = left
+        for outstanding in [o for o in self._outstanding if not o.sinks]:
+            self.accounts[ViewAccount.COMMITTED] += outstanding.records
+            self._rows_committed += outstanding.table.num_rows
+        self._outstanding = [o for o in self._outstanding if o.sinks]
+
+    def close(self) -> None:
+        """Close the sinks."""
+        for sink in self._sinks:
+            sink.close()
+
+    # -- looking at it -----------------------------------------------------------------------------------------------
+
+    @property
+    def rows_committed(self) -> int:
+        return self._rows_committed
+
+    @property
+    def open_records(self) -> int:
+        """Records in open windows and in commits that a sink has not taken yet."""
+        waiting = sum(o.records for o in self._outstanding)
+        return waiting + sum(fold.merged for fold in self._open.values())
+
+    @property
+    def open_windows(self) -> int:
+        return len(self._open)
+
+    @property
+    def outstanding(self) -> int:
+        """Commits that a sink has not taken yet."""
+        return len(self._outstanding)
+
+    def newest(self) -> pa.Table | None:
+        """Native rows of the newest open window, or None."""
+        if not self._open:
+            return None
+        start, revision = max(self._open, key=lambda place: (place[0], -place[1]))
+        return self._rows(self._open[start, revision], start, revision)[0]
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+        """Everything a successor needs: a JSON-able description and the tables it names."""
+        tables = {}
+        for (start, revision), fold in self._open.items():
+            tables[f"window-{start}-{revision}"] = self._state_table(fold)
+        for n, o in enumerate(self._outstanding):
+            tables[f"commit-{n}"] = o.table
+        description = {
+            "received": {
+                shard: [r.incarnation, r.sequence, r.watermark]
+                for shard, r in self._received.items()
+            },
+            "open": [[start, revision] for start, revision in self._open],
+            "outstanding": [
+                [
+                    o.commit.window_ns, o.commit.window_end_ns, o.commit.revision,
+                    o.commit.sequence, o.records, [self._sinks.index(s) for s in o.sinks],
+                ]
+                for o in self._outstanding
+            ],
+            "accounts": self.accounts.tolist(),
+            "rows": self._rows_committed,
+        }  # fmt: skip
+        return description, tables
+
+    def _state_table(self, fold: Fold) -> pa.Table:
+        columns, window = fold.export()
+        table = to_arrow(columns, columns.layout.names, self._texts)
+        return table.append_column(OTHERS, pa.array(is_others(window)))
+
+    def acknowledge(self, description: dict[str, Any]) -> None:
+        """Note that a state was stored: what it holds may be forgotten by the shards."""
+        for shard, (incarnation, sequence, _) in description["received"].items():
+            received = self._received.get(shard)
+            if received is not None and received.incarnation == incarnation:
+                received.acknowledged = max(received.acknowledged, sequence)
+
+    def restore(self, description: dict[str, Any], tables: dict[str, pa.Table]) -> None:
+        """Go on from a stored state."""
+        for shard, (incarnation, sequence, watermark) in description["received"].items():
+            self._received[shard] = Received(incarnation, sequence, sequence, watermark)
+        for start, revision in description["open"]:
+            self._fold_in(start, revision, tables[f"window-{start}-{revision}"])
+        self.accounts[:] = description["accounts"]
+        self._rows_committed = description["rows"]
+        for n, (start, end, revision, sequence, records, sinks) in enumerate(
+            description["outstanding"]
+        ):
+            commit = Commit(self.plan.name, start, end, self.partition, revision, sequence)
+            waiting = [self._sinks[i] for i in sinks if i < len(self._sinks)]
+            self._outstanding.append(Outstanding(commit, tables[f"commit-{n}"], records, waiting))
+

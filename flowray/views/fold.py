@@ -1,0 +1,155 @@
+"""A keyed reduction in memory: rows folded by packed key and window into an open-addressing table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flowray.columns import Columns, Layout, Words
+from flowray.fields import REGISTRY, Field, Kind, Merge
+from flowray.views import kernels as k
+
+RULES = {Merge.SUM: k.SUM, Merge.OR: k.OR, Merge.MIN: k.MIN, Merge.MAX: k.MAX}
+
+RECORDS = "_records"
+"""Name of the counter of merged records, which every table keeps for the ledger."""
+
+SCALED = ("packets", "bytes")
+"""Counters that renormalisation multiplies by the sampling rate; `flows` counts what was exported and is not."""
+
+NO_SCALE: Words = np.empty(0, np.uint64)
+
+
+class KeyShape:
+    """How the key fields of a view are packed into words behind the window word.
+
+    Fields of 64 bits take words of their own; the narrower ones share words, widest first. The packing depends on the
+    fields and their order alone, not on where a layout holds them.
+    """
+
+    def __init__(self, layout: Layout, keys: Sequence[Field]) -> None:
+        self.fields = tuple(keys)
+        rows: list[tuple[int, int, int, int]] = []
+        word = 1
+        narrow: list[tuple[int, int]] = []
+        for f in keys:
+            first = layout.index(f.name)
+            if f.kind is Kind.ADDRESS:
+                rows += [(first, 64, 0, word), (first + 1, 64, 0, word + 1)]
+                word += 2
+            elif f.bits == 64:
+                rows.append((first, 64, 0, word))
+                word += 1
+            else:
+                narrow.append((f.bits, first))
+        free: list[int] = []
+        for bits, first in sorted(narrow, key=lambda piece: -piece[0]):
+            place = next((i for i, used in enumerate(free) if used + bits <= 64), None)
+            if place is None:
+                place = len(free)
+                free.append(0)
+            rows.append((first, bits, free[place], word + place))
+            free[place] += bits
+        self.words = word + len(free)
+        self.pieces = np.array(rows, np.int64).reshape(-1, 4)
+
+
+class Fold:
+    """Table of one view: key and window to merged values.
+
+    `layout` is that of the batches folded in; it holds the keys, and the counters under their names. A batch without the
+    `_records` column counts one record a row. Past `max_keys` rows new keys fold into one row per window.
+    """
+
+    def __init__(
+        self, layout: Layout, keys: Sequence[Field], values: Sequence[Field], max_keys: int
+    ) -> None:
+        self.layout = layout
+        self.shape = KeyShape(layout, keys)
+        self.values = tuple(values)
+        self.max_keys = max_keys
+        rows = [
+            (layout.index(f.name), RULES[f.merge], int(f.name in SCALED))
+            for f in values
+        ]
+        rows.append((layout.get(RECORDS), k.SUM, 0))
+        self._sources = np.array(rows, np.int64)
+        self._allocate(1024)
+        self._state = np.zeros(3, np.int64)
+
+    def _allocate(self, capacity: int) -> None:
+        self._keys: Words = np.empty((capacity, self.shape.words), np.uint64)
+        self._values: Words = np.empty((capacity, len(self._sources)), np.uint64)
+        self._slots: Words = np.zeros(2 * capacity, np.uint64)
+
+    def __len__(self) -> int:
+        return int(self._state[k.T_USED])
+
+    @property
+    def records(self) -> int:
+        """Records folded in since the last export (rows, for batches that are partials themselves)."""
+        return int(self._state[k.T_RECORDS])
+
+    @property
+    def merged(self) -> int:
+        """Records merged in the rows, by their `_records` counter."""
+        return int(self._values[: len(self), -1].sum())
+
+    @property
+    def others(self) -> int:
+        """Rows that went to an others row."""
+        return int(self._state[k.T_OTHERS])
+
+    @property
+    def nbytes(self) -> int:
+        return self._keys.nbytes + self._values.nbytes + self._slots.nbytes
+
+    def add(self, words: Words, n: int, window: Words, scale: Words = NO_SCALE) -> None:
+        """Fold the first n rows of words (layout.words, >= n). window (n,): window words; scale (n,) multiplies packets
+        and bytes."""
+        done = 0
+        while True:
+            done = k.fold(
+                words, done, n, window, self.shape.pieces, self._sources, scale, self.max_keys,
+                self._keys, self._values, self._slots, self._state,
+            )  # fmt: skip
+            if done == n:
+                return
+            self._grow()
+
+    def _grow(self) -> None:
+        used = len(self)
+        keys, values = self._keys, self._values
+        self._allocate(2 * len(keys))
+        self._keys[:used], self._values[:used] = keys[:used], values[:used]
+        k.rehash(self._keys, used, self._slots)
+
+    def export(self) -> tuple[Columns, Words]:
+        """All rows: columns of keys, values and `_records`, and the window words (n,)."""
+        layout = partial_layout(self.shape.fields, self.values)
+        used = len(self)
+        columns = Columns.empty(layout, used)
+        columns.n = used
+        shape = KeyShape(layout, self.shape.fields)
+        k.unpack(self._keys, used, shape.pieces, columns.words)
+        for i, name in enumerate([*(f.name for f in self.values), RECORDS]):
+            columns.words[layout.index(name)] = self._values[:used, i]
+        return columns, self._keys[:used, 0].copy()
+
+    def clear(self) -> None:
+        """Forget all rows and free a table that grew."""
+        self._state[:] = 0
+        if len(self._keys) > 1 << 16:
+            self._allocate(1024)
+        else:
+            self._slots[:] = 0
+
+
+RECORDS_FIELD = REGISTRY[RECORDS]
+
+
+def partial_layout(keys: Sequence[Field], values: Sequence[Field]) -> Layout:
+    """Layout of what a table exports: keys, values, `_records`."""
+    fields = {f.name: f for f in (*keys, *values, RECORDS_FIELD)}
+    return Layout(fields, fields)

@@ -1,0 +1,207 @@
+"""Compiled loops of views: packing keys, folding counters into an open-addressing table, splitting flows over windows."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+I64: TypeAlias = npt.NDArray[np.int64]
+U64: TypeAlias = npt.NDArray[np.uint64]
+
+SUM, OR, MIN, MAX = 0, 1, 2, 3
+
+OTHERS = np.uint64(1 << 63)
+"""Bit of the window word that marks the row into which keys past `max_keys` fold."""
+
+# Columns of a key piece: source word row, bits to keep, shift, key word.
+P_SOURCE, P_BITS, P_SHIFT, P_WORD = range(4)
+
+# Columns of a value: source word row (-1: the constant 1), rule, whether it is multiplied by the row's scale.
+V_SOURCE, V_RULE, V_SCALED = range(3)
+
+# State of a table: rows used, records folded, records folded into others.
+T_USED, T_RECORDS, T_OTHERS = range(3)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _hash(key: U64, words: int) -> int:
+    h = np.uint64(0x9E3779B97F4A7C15)
+    for w in range(words):
+        h = (h ^ key[w]) * np.uint64(0xFF51AFD7ED558CCD)
+        h ^= h >> np.uint64(32)
+    h *= np.uint64(0xC4CEB9FE1A85EC53)
+    return h ^ (h >> np.uint64(29))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _merge(rule: int, old: int, new: int) -> int:
+    if rule == 0:
+        return old + new
+    if rule == 1:
+        return old | new
+    # Times: 0 is unknown.
+    if new == 0:
+        return old
+    if old == 0:
+        return new
+    if rule == 2:
+        return min(old, new)
+    return max(old, new)
+
+
+@njit(cache=True, nogil=True)
+def fold(
+    words: U64, begin: int, n: int, window: U64, pieces: I64, sources: I64, scale: U64, max_keys: int,
+    keys: U64, values: U64, slots: U64, state: I64,
+) -> int:  # fmt: skip
+    """Fold rows begin..n of a batch into a table; returns the row it stopped at because the table must grow first.
+
+    words (w, rows); window (rows,) window words; scale (rows,) or empty; keys (capacity, 1 + key words) with the window
+    word first; values (capacity, len(sources)); slots (2**k,): high half of the hash, row number + 1; state: T_*.
+    """
+    width = keys.shape[1]
+    mask = np.uint64(slots.size - 1)
+    key = np.zeros(width, np.uint64)
+    scaled = scale.size > 0
+    for r in range(begin, n):
+        for w in range(width):
+            key[w] = 0
+        key[0] = window[r]
+        for p in range(pieces.shape[0]):
+            v = words[pieces[p, 0], r]
+            bits = pieces[p, 1]
+            if bits < 64:
+                # A value wider than its field is cut to the largest that fits, never mixed into its neighbour.
+                top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+                v = min(v, top)
+            key[pieces[p, 3]] |= v << np.uint64(pieces[p, 2])
+        row = _place(key, width, mask, keys, values, slots, state, max_keys)
+        if row == -1:
+            return r
+        if row == -2:
+            others = (key[0] | np.uint64(1 << 63)) & ~np.uint64(0)
+            for w in range(width):
+                key[w] = 0
+            key[0] = others
+            row = _place(key, width, mask, keys, values, slots, state, keys.shape[0])
+            if row < 0:
+                return r
+            state[2] += 1
+        for c in range(sources.shape[0]):
+            v = np.uint64(1) if sources[c, 0] < 0 else words[sources[c, 0], r]
+            if scaled and sources[c, 2]:
+                v *= scale[r]
+            values[row, c] = _merge(sources[c, 1], values[row, c], v)
+        state[1] += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _place(
+    key: U64, width: int, mask: int, keys: U64, values: U64, slots: U64, state: I64, max_keys: int
+) -> int:
+    """Row of a key, entering it if new; -1 if the table is full, -2 if max_keys is reached."""
+    h = _hash(key, width)
+    tag = h & np.uint64(0xFFFFFFFF00000000)
+    s = np.int64(h & mask)
+    while True:
+        slot = slots[s]
+        if slot == 0:
+            if state[0] >= max_keys and not key[0] >> np.uint64(63):
+                return -2
+            if state[0] >= keys.shape[0]:
+                return -1
+            row = state[0]
+            for w in range(width):
+                keys[row, w] = key[w]
+            for c in range(values.shape[1]):
+                values[row, c] = 0
+            slots[s] = tag | np.uint64(row + 1)
+            state[0] += 1
+            return row
+        if slot & np.uint64(0xFFFFFFFF00000000) == tag:
+            row = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
+            same = True
+            for w in range(width):
+                if keys[row, w] != key[w]:
+                    same = False
+                    break
+            if same:
+                return row
+        s = np.int64(np.uint64(s + 1) & mask)
+
+
+@njit(cache=True, nogil=True)
+def rehash(keys: U64, used: int, slots: U64) -> None:
+    """Enter all rows of a table into empty slots."""
+    mask = np.uint64(slots.size - 1)
+    for row in range(used):
+        h = _hash(keys[row], keys.shape[1])
+        s = np.int64(h & mask)
+        while slots[s] != 0:
+            s = np.int64(np.uint64(s + 1) & mask)
+        slots[s] = (h & np.uint64(0xFFFFFFFF00000000)) | np.uint64(row + 1)
+
+
+@njit(cache=True, nogil=True)
+def unpack(keys: U64, used: int, pieces: I64, words: U64) -> None:
+    """Undo the packing of keys: words[piece source, row]."""
+    for p in range(pieces.shape[0]):
+        bits = pieces[p, 1]
+        top = ~np.uint64(0) if bits == 64 else (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+        for r in range(used):
+            words[pieces[p, 0], r] = (keys[r, pieces[p, 3]] >> np.uint64(pieces[p, 2])) & top
+
+
+@njit(cache=True, nogil=True)
+def count_parts(start: I64, end: I64, window: int, offset: int, most: int, parts: I64) -> int:
+    """Windows that each flow [start, end] (ns) touches, at most `most`; returns their sum."""
+    total = 0
+    for r in range(start.size):
+        n = 1
+        if end[r] > start[r]:
+            n = (end[r] - offset) // window - (start[r] - offset) // window + 1
+            # An end on a window's edge is not in the next window.
+            if n > 1 and (end[r] - offset) % window == 0:
+                n -= 1
+        parts[r] = min(n, most)
+        total += parts[r]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def split(
+    start: I64, end: I64, window: int, offset: int, parts: I64, totals: U64, source: I64,
+    begins: I64, shares: U64,
+) -> None:  # fmt: skip
+    """Spread totals (c, n) over windows in proportion to time: shares (c, sum of parts), which add up exactly.
+
+    source: row that each part is of; begins: a moment inside its window. The share up to a moment is
+    floor(total * elapsed / duration), in milliseconds.
+    """
+    k = 0
+    for r in range(start.size):
+        n = parts[r]
+        first = (start[r] - offset) // window
+        duration = max((end[r] - start[r]) // 1_000_000, 1)
+        for j in range(n):
+            source[k + j] = r
+            begins[k + j] = start[r] if j == 0 else (first + j) * window + offset
+        for c in range(totals.shape[0]):
+            total = totals[c, r]
+            given = np.uint64(0)
+            for j in range(n):
+                if j == n - 1:
+                    share = total
+                else:
+                    edge = (first + j + 1) * window + offset
+                    elapsed = np.uint64(min(max((edge - start[r]) // 1_000_000, 0), duration))
+                    whole = total // np.uint64(duration)
+                    rest = total % np.uint64(duration)
+                    share = whole * elapsed + rest * elapsed // np.uint64(duration)
+                shares[c, k + j] = share - given
+                given = share
+        k += n

@@ -1,0 +1,66 @@
+"""Windows of a view: aligned intervals, the revision that a late record belongs to, and when each may close.
+
+The revision is a pure function of a record's own time and of the arrival of its datagram: 0 if it arrived before the
+window's end plus the allowed lateness, else 1 + floor(lateness beyond that / width). So rows do not depend on how
+exporters are spread over shards, nor on when anything was flushed.
+
+A window word is  others (1 bit) | ordinal (32 bits) | revision (31 bits).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flowray.columns import Words
+
+I64 = npt.NDArray[np.int64]
+
+REVISION_BITS = 31
+_REVISION = np.uint64((1 << REVISION_BITS) - 1)
+_ORDINAL = np.uint64((1 << 32) - 1)
+_OTHERS = np.uint64(1 << 63)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Nanoseconds. `width` at least a second; `offset` shifts the alignment from the epoch (UTC)."""
+
+    width: int
+    offset: int = 0
+    lateness: int = 0
+
+    def words(self, time: I64, arrival: I64) -> Words:
+        """Window words (n,) of records with these times. A time ahead of its arrival counts as the arrival."""
+        time = np.minimum(time, arrival)
+        ordinal = (time - self.offset) // self.width
+        late = arrival - ((ordinal + 1) * self.width + self.offset + self.lateness)
+        revision = np.where(late < 0, 0, 1 + late // self.width)
+        return ordinal.astype(np.uint64) << np.uint64(REVISION_BITS) | revision.astype(np.uint64)
+
+    def start(self, words: Words) -> I64:
+        """Start of the window of each word (n,), ns."""
+        ordinal = (words >> np.uint64(REVISION_BITS) & _ORDINAL).astype(np.int64)
+        return ordinal * self.width + self.offset
+
+    def deadline(self, start: int, revision: int) -> int:
+        """When all records of a window's revision have arrived, ns."""
+        return start + self.width + self.lateness + revision * self.width
+
+
+def revision(words: Words) -> npt.NDArray[np.uint32]:
+    """Revision of each word (n,)."""
+    return (words & _REVISION).astype(np.uint32)
+
+
+def is_others(words: Words) -> npt.NDArray[np.bool_]:
+    """Whether a word is of an others row (n,)."""
+    return (words & _OTHERS) != 0
+
+
+def window_word(start: int, revision_number: int, windows: Windows, *, others: bool) -> int:
+    """The word of a window, as `Windows.words` and the fold's others bit make it."""
+    ordinal = (start - windows.offset) // windows.width
+    return int(others) << 63 | ordinal << REVISION_BITS | revision_number

@@ -1,0 +1,466 @@
+"""Compiled loops of flow decoding: list the sets of messages, fill columns from their records.
+
+Nothing here reads outside a datagram: the scan admits only sets that lie inside their message, and the extraction only
+records that lie inside their set.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from flowray.hashing import index_get
+
+I64: TypeAlias = npt.NDArray[np.int64]
+U64: TypeAlias = npt.NDArray[np.uint64]
+U8: TypeAlias = npt.NDArray[np.uint8]
+
+# Protocols, by the first octets of a datagram.
+UNKNOWN, V5, V9, IPFIX, SFLOW = 0, 5, 9, 10, 64
+
+# Set kinds.
+SET_DATA, SET_TEMPLATE, SET_OPTIONS_TEMPLATE = 0, 1, 2
+
+# Why a message is malformed (index into ledger.MALFORMED).
+OK, SHORT_HEADER, UNKNOWN_VERSION, BAD_COUNT, BAD_LENGTH, BAD_SET_LENGTH = 0, 1, 2, 3, 4, 5
+
+# Columns of the per-datagram header table.
+H_VERSION, H_CAUSE, H_SEQUENCE, H_DOMAIN, H_EXPORT, H_UPTIME, H_SAMPLING, H_RECORDS = range(8)
+HEADER_COLUMNS = 8
+
+# Columns of the set table.
+S_PACKET, S_KIND, S_ID, S_OFFSET, S_LENGTH, S_TEMPLATE = range(6)
+SET_COLUMNS = 6
+
+NS = 1_000_000_000
+NTP_EPOCH = 2_208_988_800
+"""Seconds from 1900 to 1970 (RFC 5905)."""
+
+UNSET_V4 = np.uint64(0xFFFF00000000)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _u16(buf: U8, p: int) -> int:
+    return (np.int64(buf[p]) << 8) | np.int64(buf[p + 1])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _u32(buf: U8, p: int) -> int:
+    return (
+        (np.int64(buf[p]) << 24)
+        | (np.int64(buf[p + 1]) << 16)
+        | (np.int64(buf[p + 2]) << 8)
+        | np.int64(buf[p + 3])
+    )
+
+
+@njit(cache=True, nogil=True)
+def scan(buf: U8, offset: I64, length: I64, begin: int, header: I64, sets: I64) -> tuple[int, int]:
+    """List the sets of messages from `begin` on, until `sets` (k, SET_COLUMNS) is full.
+
+    Fills header (n, HEADER_COLUMNS) of each message walked. Returns (sets listed, index of the first message not walked).
+    A message whose walk meets an impossible length keeps the sets before it; its cause tells.
+    """
+    k = 0
+    for i in range(begin, offset.size):
+        p, size = offset[i], length[i]
+        # v5 has one set; a v9 or IPFIX set takes 4 octets at least.
+        if k + size // 4 + 1 > sets.shape[0]:
+            return k, i
+        for c in range(HEADER_COLUMNS):
+            header[i, c] = 0
+        if size < 4:
+            header[i, H_CAUSE] = SHORT_HEADER
+            continue
+        version = _u16(buf, p)
+        header[i, H_VERSION] = version
+        if version == V9:
+            if size < 20:
+                header[i, H_CAUSE] = SHORT_HEADER
+                continue
+            header[i, H_UPTIME] = _u32(buf, p + 4)
+            header[i, H_EXPORT] = _u32(buf, p + 8) * NS
+            header[i, H_SEQUENCE] = _u32(buf, p + 12)
+            header[i, H_DOMAIN] = _u32(buf, p + 16)
+            q, end = p + 20, p + size
+        elif version == IPFIX:
+            if size < 16:
+                header[i, H_CAUSE] = SHORT_HEADER
+                continue
+            declared = _u16(buf, p + 2)
+            if declared < 16 or declared > size:
+                header[i, H_CAUSE] = BAD_LENGTH
+                continue
+            header[i, H_EXPORT] = _u32(buf, p + 4) * NS
+            header[i, H_SEQUENCE] = _u32(buf, p + 8)
+            header[i, H_DOMAIN] = _u32(buf, p + 12)
+            q, end = p + 16, p + declared
+        elif version == V5:
+            if size < 24:
+                header[i, H_CAUSE] = SHORT_HEADER
+                continue
+            count = _u16(buf, p + 2)
+            if count == 0 or 24 + 48 * count > size:
+                header[i, H_CAUSE] = BAD_COUNT
+                continue
+            header[i, H_UPTIME] = _u32(buf, p + 4)
+            header[i, H_EXPORT] = _u32(buf, p + 8) * NS + _u32(buf, p + 12) % NS
+            header[i, H_SEQUENCE] = _u32(buf, p + 16)
+            header[i, H_DOMAIN] = _u16(buf, p + 20)
+            header[i, H_SAMPLING] = _u16(buf, p + 22) & 0x3FFF
+            sets[k, S_PACKET], sets[k, S_KIND], sets[k, S_ID] = i, SET_DATA, 0
+            sets[k, S_OFFSET], sets[k, S_LENGTH], sets[k, S_TEMPLATE] = p + 24, 48 * count, 0
+            k += 1
+            continue
+        elif version == 0:
+            header[i, H_VERSION] = SFLOW
+            continue
+        else:
+            header[i, H_CAUSE] = UNKNOWN_VERSION
+            continue
+        while q + 4 <= end:
+            set_id, octets = _u16(buf, q), _u16(buf, q + 2)
+            if octets < 4 or q + octets > end:
+                # v9 has no message length: what follows the last set may be padding to a fixed datagram size.
+                if not (version == V9 and set_id == 0 and octets == 0):
+                    header[i, H_CAUSE] = BAD_SET_LENGTH
+                break
+            kind = -1
+            if set_id >= 256:
+                kind = SET_DATA
+            elif set_id == (0 if version == V9 else 2):
+                kind = SET_TEMPLATE
+            elif set_id == (1 if version == V9 else 3):
+                kind = SET_OPTIONS_TEMPLATE
+            if kind >= 0:
+                sets[k, S_PACKET], sets[k, S_KIND], sets[k, S_ID] = i, kind, set_id
+                sets[k, S_OFFSET], sets[k, S_LENGTH], sets[k, S_TEMPLATE] = q + 4, octets - 4, -1
+                k += 1
+            q += octets
+    return k, offset.size
+
+
+@njit(cache=True, nogil=True)
+def resolve(
+    sets: I64, begin: int, header: I64, exporter: npt.NDArray[np.uint32], keys: U64, values: U64,
+    used: U8,
+) -> None:  # fmt: skip
+    """Write the template number of each data set from `begin` on, -1 where the exporter has told none."""
+    for k in range(begin, sets.shape[0]):
+        if sets[k, S_KIND] != SET_DATA or sets[k, S_ID] < 256:
+            continue
+        i = sets[k, S_PACKET]
+        a = np.uint64(exporter[i]) << np.uint64(32) | np.uint64(header[i, H_DOMAIN])
+        b = np.uint64(header[i, H_VERSION] << 16 | sets[k, S_ID])
+        v = index_get(keys, values, used, a, b)
+        sets[k, S_TEMPLATE] = -1 if v == np.uint64(0xFFFFFFFFFFFFFFFF) else np.int64(v)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _uint(buf: U8, p: int, width: int) -> int:
+    """Big-endian unsigned of up to 8 octets; of longer fields the last 8."""
+    v = np.uint64(0)
+    for j in range(max(0, width - 8), width):
+        v = (v << np.uint64(8)) | np.uint64(buf[p + j])
+    return v
+
+
+@njit(cache=True, nogil=True)
+def _time(buf: U8, p: int, width: int, op: int, argument: int, boot: int, header: I64, i: int) -> int:
+    """Nanoseconds since the epoch of one time element. argument bit 0: whole seconds."""
+    v = np.int64(_uint(buf, p, width))
+    cut = argument & 1
+    if op == 9:  # UPTIME
+        export = header[i, H_EXPORT]
+        if header[i, H_VERSION] == IPFIX:
+            # The decoder puts the boot time told by options (ms) where v9 has the uptime.
+            if header[i, H_UPTIME] == 0:
+                return export
+            t = (header[i, H_UPTIME] + v) * 1_000_000
+            return t - t % NS if cut else t
+        age = (header[i, H_UPTIME] - v) & 0xFFFFFFFF
+        if age >= 0x80000000:  # the flow ends after the header's clock, or the uptime wrapped
+            age -= 0x100000000
+        if cut:
+            return (export // NS - age // 1000) * NS
+        return export - age * 1_000_000
+    if op == 5:
+        t = v * NS
+    elif op == 6:
+        t = v * 1_000_000
+    elif op == 7:
+        if width != 8 or v == 0:
+            return 0
+        seconds = ((v >> 32) & 0xFFFFFFFF) - NTP_EPOCH
+        t = seconds * NS + (((v & 0xFFFFFFFF) * NS) >> 32)
+    elif op == 8:
+        t = header[i, H_EXPORT] - v * 1000
+    else:  # SINCE_BOOT
+        t = (boot + v) * 1_000_000
+    if t < 0:
+        return 0
+    return t - t % NS if cut else t
+
+
+@njit(cache=True, nogil=True)
+def _store(
+    buf: U8, p: int, width: int, op: int, only_unset: int, argument: int, boot: int, header: I64,
+    packet: int, words: U64, dest: int, r: int,
+) -> None:  # fmt: skip
+    """Apply one op to one record."""
+    if op == 0:
+        if not only_unset or words[dest, r] == 0:
+            words[dest, r] = _uint(buf, p, width)
+    elif op == 1:
+        v = _uint(buf, p, 4)
+        if only_unset:
+            unset = words[dest, r] == 0 and (
+                words[dest + 1, r] == 0 or words[dest + 1, r] == np.uint64(0xFFFF00000000)
+            )
+            if not unset or v == 0:
+                return
+        words[dest, r] = 0
+        words[dest + 1, r] = np.uint64(0xFFFF00000000) | v
+    elif op == 2:
+        hi, lo = _uint(buf, p, 8), _uint(buf, p + 8, 8)
+        if only_unset:
+            unset = words[dest, r] == 0 and (
+                words[dest + 1, r] == 0 or words[dest + 1, r] == np.uint64(0xFFFF00000000)
+            )
+            if not unset or (hi == 0 and lo == 0):
+                return
+        words[dest, r], words[dest + 1, r] = hi, lo
+    elif op == 3:
+        if not only_unset or words[dest, r] == 0:
+            words[dest, r] = np.uint64(p) << np.uint64(16) | np.uint64(width)
+    elif op == 4:
+        if not only_unset or words[dest, r] == 0:
+            words[dest, r] = 1
+    elif not only_unset or words[dest, r] == 0:
+        words[dest, r] = np.uint64(_time(buf, p, width, op, argument, boot, header, packet))
+
+
+@njit(cache=True, nogil=True)
+def extract_fixed(
+    buf: U8, sets: I64, chosen: I64, record_size: int, ops: I64, header: I64, words: U64, row: int,
+    packet_row: int,
+) -> int:  # fmt: skip
+    """Decode the sets chosen (indices) whose records all take `record_size` octets; returns the next free row.
+
+    Op by op within a set, so that the inner loop is one load and one store per record.
+    """
+    for c in range(chosen.size):
+        s = chosen[c]
+        start, i = sets[s, S_OFFSET], sets[s, S_PACKET]
+        count = sets[s, S_LENGTH] // record_size
+        header[i, H_RECORDS] += count
+        for r in range(row, row + count):
+            words[packet_row, r] = np.uint64(i)
+        for o in range(ops.shape[0]):
+            op, place, width, dest = ops[o, 0], ops[o, 1], ops[o, 2], ops[o, 3]
+            only_unset, argument = ops[o, 4], ops[o, 5]
+            p = start + place
+            if op == 0 and only_unset == 0:
+                if width == 4:
+                    for r in range(row, row + count):
+                        words[dest, r] = np.uint64(_u32(buf, p))
+                        p += record_size
+                elif width == 2:
+                    for r in range(row, row + count):
+                        words[dest, r] = np.uint64(_u16(buf, p))
+                        p += record_size
+                elif width == 1:
+                    for r in range(row, row + count):
+                        words[dest, r] = np.uint64(buf[p])
+                        p += record_size
+                else:
+                    for r in range(row, row + count):
+                        words[dest, r] = _uint(buf, p, width)
+                        p += record_size
+            elif op == 1 and only_unset == 0:
+                for r in range(row, row + count):
+                    words[dest, r] = 0
+                    words[dest + 1, r] = np.uint64(0xFFFF00000000 | _u32(buf, p))
+                    p += record_size
+            elif op == 4 and only_unset == 0:
+                for r in range(row, row + count):
+                    words[dest, r] = 1
+            else:
+                boot = np.int64(0)
+                for r in range(row, row + count):
+                    if op == 10:
+                        base = start + (r - row) * record_size + (argument >> 1)
+                        boot = np.int64(_uint(buf, base, 8))
+                    _store(
+                        buf, p, width, op, only_unset, argument, boot, header, i, words, dest, r
+                    )
+                    p += record_size
+        row += count
+    return row
+
+
+@njit(cache=True, nogil=True)
+def count_variable(buf: U8, sets: I64, chosen: I64, widths: I64, least: int) -> int:
+    """Records of variable length in the sets chosen."""
+    total = 0
+    for c in range(chosen.size):
+        s = chosen[c]
+        p = sets[s, S_OFFSET]
+        end = p + sets[s, S_LENGTH]
+        while p + least <= end:
+            p = _walk(buf, p, end, widths)
+            if p < 0:
+                break
+            total += 1
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _walk(buf: U8, p: int, end: int, widths: I64) -> int:
+    """End of the record that begins at p, or -1 if it overruns the set (RFC 7011 section 7)."""
+    for f in range(widths.size):
+        width = widths[f]
+        if width == 0xFFFF:
+            if p + 1 > end:
+                return -1
+            width = np.int64(buf[p])
+            p += 1
+            if width == 255:
+                if p + 2 > end:
+                    return -1
+                width = _u16(buf, p)
+                p += 2
+        p += width
+        if p > end:
+            return -1
+    return p
+
+
+@njit(cache=True, nogil=True)
+def extract_variable(
+    buf: U8, sets: I64, chosen: I64, widths: I64, least: int, ops: I64, header: I64, words: U64,
+    row: int, packet_row: int,
+) -> int:  # fmt: skip
+    """As `extract_fixed`, for templates with fields of variable length; ops name fields by ordinal."""
+    place = np.zeros(widths.size, np.int64)
+    size = np.zeros(widths.size, np.int64)
+    for c in range(chosen.size):
+        s = chosen[c]
+        i = sets[s, S_PACKET]
+        p = sets[s, S_OFFSET]
+        end = p + sets[s, S_LENGTH]
+        while p + least <= end:
+            after = _walk(buf, p, end, widths)
+            if after < 0:
+                if header[i, H_CAUSE] == OK:
+                    header[i, H_CAUSE] = BAD_SET_LENGTH
+                break
+            for f in range(widths.size):
+                width = widths[f]
+                if width == 0xFFFF:
+                    width = np.int64(buf[p])
+                    p += 1
+                    if width == 255:
+                        width = _u16(buf, p)
+                        p += 2
+                place[f], size[f] = p, width
+                p += width
+            for o in range(ops.shape[0]):
+                op, f, dest = ops[o, 0], ops[o, 1], ops[o, 3]
+                width = size[f]
+                if (op == 1 and width != 4) or (op == 2 and width != 16):
+                    continue
+                boot = np.int64(0)
+                if op == 10:
+                    boot = np.int64(_uint(buf, place[ops[o, 5] >> 1], size[ops[o, 5] >> 1]))
+                _store(
+                    buf, place[f], width, op, ops[o, 4], ops[o, 5], boot, header, i, words, dest, row
+                )  # fmt: skip
+            words[packet_row, row] = np.uint64(i)
+            header[i, H_RECORDS] += 1
+            row += 1
+    return row
+
+
+@njit(cache=True, nogil=True)
+def stack_labels(words: U64, first: int, n: int, raw: U8, location: U64) -> None:
+    """Compact ten MPLS stack entries (label 20 bits, exp 3, bottom 1) a record into the value of a LABELS field.
+
+    Entries that are zero are not there. Four octets a label: its position, the label in 3 octets. raw holds 40 octets a
+    record; location (n,) tells offset << 16 | length in it.
+    """
+    for r in range(n):
+        p = r * 40
+        k = 0
+        for e in range(10):
+            entry = words[first + e, r]
+            if entry == 0:
+                continue
+            label = entry >> np.uint64(4)
+            raw[p + 4 * k] = k
+            raw[p + 4 * k + 1] = np.uint8((label >> np.uint64(16)) & np.uint64(0xFF))
+            raw[p + 4 * k + 2] = np.uint8((label >> np.uint64(8)) & np.uint64(0xFF))
+            raw[p + 4 * k + 3] = np.uint8(label & np.uint64(0xFF))
+            k += 1
+        location[r] = np.uint64(p) << np.uint64(16) | np.uint64(4 * k)
+
+
+@njit(cache=True, nogil=True)
+def mask_address(words: U64, source: int, mask: int, dest: int, n: int) -> None:
+    """Write the network of an address; the mask counts bits of the address's own family. Mask 0 gives the zero address
+    of the family."""
+    ones = np.uint64(0xFFFFFFFFFFFFFFFF)
+    for r in range(n):
+        hi, lo, bits = words[source, r], words[source + 1, r], np.int64(words[mask, r])
+        if hi == 0 and (lo >> np.uint64(32)) == np.uint64(0xFFFF):
+            bits = min(bits, 32) + 96
+        bits = min(bits, 128)
+        if bits <= 64:
+            words[dest, r] = hi & (ones << np.uint64(64 - bits)) if bits > 0 else np.uint64(0)
+            words[dest + 1, r] = 0
+        else:
+            words[dest, r] = hi
+            keep = ones if bits == 128 else ones << np.uint64(128 - bits)
+            words[dest + 1, r] = lo & keep
+
+
+@njit(cache=True, nogil=True)
+def sequence_gaps(
+    slot: I64, sequence: I64, step: I64, state: I64, gap: I64, restarted: I64
+) -> None:
+    """Account sequence numbers in arrival order.
+
+    slot[i] picks the row of state (k, 4): [seen, next expected, units received, units missing]. step[i] is what message i
+    adds to the count, -1 if that is not known (a set without template): the account then starts anew with the next
+    message. A jump back, or ahead by more than half the number space, is a restart or reordering: counted in
+    restarted, not as loss; a late message that fills a gap takes its units off it.
+    """
+    for i in range(slot.size):
+        s = slot[i]
+        gap[i] = 0
+        if state[s, 0] == 0:
+            state[s, 0] = 1
+        else:
+            ahead = (sequence[i] - state[s, 1]) & 0xFFFFFFFF
+            if ahead == 0:
+                pass
+            elif ahead < 0x40000000:
+                gap[i] = ahead
+                state[s, 3] += ahead
+            else:
+                behind = 0x100000000 - ahead
+                if behind <= 65536 and 0 <= step[i] <= state[s, 3]:
+                    # Overtaken on the way: its units were counted missing when the later message came.
+                    gap[i] = -step[i]
+                    state[s, 3] -= step[i]
+                    state[s, 2] += step[i]
+                    continue
+                restarted[s] += 1
+        if step[i] < 0:
+            state[s, 0] = 0
+            continue
+        state[s, 1] = (sequence[i] + step[i]) & 0xFFFFFFFF
+        state[s, 2] += step[i]

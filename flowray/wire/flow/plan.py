@@ -1,0 +1,286 @@
+"""A template compiled to a plan: which octets of a record go to which word of a native batch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from flowray.columns import Layout
+from flowray.fields import REGISTRY, Alternatives, Element, Field, Kind
+from flowray.wire.flow.template import REVERSE_PEN, Template, TemplateField
+
+
+class Op(IntEnum):
+    """What the compiled loop does with a field."""
+
+    UINT = 0
+    IPV4 = 1
+    IPV6 = 2
+    LOCATION = 3
+    ONE = 4
+    SECONDS = 5
+    MILLISECONDS = 6
+    NTP = 7
+    BEFORE_EXPORT_US = 8
+    UPTIME = 9
+    SINCE_BOOT = 10
+
+
+START_ELEMENTS: dict[int, Op] = {
+    150: Op.SECONDS,
+    152: Op.MILLISECONDS,
+    154: Op.NTP,
+    156: Op.NTP,
+    158: Op.BEFORE_EXPORT_US,
+    22: Op.UPTIME,
+    322: Op.SECONDS,
+    323: Op.MILLISECONDS,
+    324: Op.NTP,
+    325: Op.NTP,
+}
+END_ELEMENTS: dict[int, Op] = {
+    151: Op.SECONDS,
+    153: Op.MILLISECONDS,
+    155: Op.NTP,
+    157: Op.NTP,
+    159: Op.BEFORE_EXPORT_US,
+    21: Op.UPTIME,
+    322: Op.SECONDS,
+    323: Op.MILLISECONDS,
+    324: Op.NTP,
+    325: Op.NTP,
+}
+TIME_ELEMENTS = {"timestamp_start": START_ELEMENTS, "timestamp_end": END_ELEMENTS}
+BOOT_ELEMENT = 160
+
+IPV4_LENGTH, IPV6_LENGTH = 4, 16
+
+TUNNEL = {
+    "src_host": "tunnel_src_host",
+    "dst_host": "tunnel_dst_host",
+    "proto": "tunnel_proto",
+    "tos": "tunnel_tos",
+    "flow_label": "tunnel_flow_label",
+    "src_port": "tunnel_src_port",
+    "dst_port": "tunnel_dst_port",
+    "tcpflags": "tunnel_tcpflags",
+}
+"""Flow field -> where the outer header's value goes if a record has two headers."""
+
+_SWAPPED = {
+    "src_host": "dst_host",
+    "src_port": "dst_port",
+    "src_mac": "dst_mac",
+    "src_mask": "dst_mask",
+    "src_as": "dst_as",
+    "peer_src_as": "peer_dst_as",
+    "in_iface": "out_iface",
+    "in_vlan": "out_vlan",
+    "in_cvlan": "out_cvlan",
+    "post_nat_src_host": "post_nat_dst_host",
+    "post_nat_src_port": "post_nat_dst_port",
+    "_ingress_vrf": "_egress_vrf",
+}
+PARTNER = _SWAPPED | {b: a for a, b in _SWAPPED.items()}
+"""Field -> the field that holds its value seen from the other end (RFC 5103 section 4)."""
+
+REVERSE_COUNTERS: dict[str, Alternatives] = {
+    "packets": (((REVERSE_PEN, 2),), ((REVERSE_PEN, 86),), (299,)),
+    "bytes": (((REVERSE_PEN, 1),), ((REVERSE_PEN, 85),), (232,)),
+    "flows": (),
+}
+"""Counters of the reverse direction: RFC 5103 elements, responder counters of Cisco ASA."""
+
+
+REGISTRY_ELEMENTS: dict[str, Alternatives] = {name: f.elements for name, f in REGISTRY.items()}
+
+
+@dataclass(slots=True)
+class Plan:
+    """How to decode records of one template in one direction.
+
+    ops: (m, 6) int64 rows of (Op, octet offset or field ordinal, width, word row, only if unset, argument).
+    unset: word rows that no op fills. interned: word rows that hold locations to intern. frame_link: link type of the
+    sampled frame in `_frame`, or 0.
+    """
+
+    ops: npt.NDArray[np.int64]
+    unset: npt.NDArray[np.int64]
+    widths: npt.NDArray[np.int64]
+    record_size: int
+    variable: bool
+    interned: tuple[int, ...]
+    frame_link: int = 0
+    reverse: bool = False
+
+
+@dataclass(slots=True)
+class _Ops:
+    rows: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
+    filled: set[int] = field(default_factory=set)
+    interned: set[int] = field(default_factory=set)
+
+    def add(self, op: Op, place: int, width: int, dest: int, argument: int = 0) -> None:
+        self.rows.append((op, place, width, dest, int(dest in self.filled), argument))
+        self.filled.add(dest)
+
+
+class _Places:
+    """Where the elements of a template stand in its records."""
+
+    def __init__(self, template: Template) -> None:
+        self.template = template
+        self.by_element: dict[Element, list[int]] = defaultdict(list)
+        self.offset: list[int] = []
+        at = 0
+        for i, f in enumerate(template.fields):
+            self.offset.append(i if template.variable else at)
+            at += f.length
+            if f.length:
+                self.by_element[(f.pen, f.element) if f.pen else f.element].append(i)
+        # A second protocol field is what every two-header template (SRv6, IP in IP) has.
+        self.two_headers = len(self.by_element[4]) > 1
+
+    def field(self, ordinal: int) -> TemplateField:
+        return self.template.fields[ordinal]
+
+    def find(self, alternatives: Alternatives) -> list[int]:
+        """Ordinals that serve: the members of the first group of which there is any, in order of preference."""
+        for group in alternatives:
+            ordinals = [i for element in group for i in self.by_element.get(element, ())]
+            if ordinals:
+                return ordinals
+        return []
+
+
+def compile_plan(
+    template: Template, layout: Layout, *, reverse: bool = False, whole_seconds: bool = False
+) -> Plan:
+    """Compile a template for the fields of a layout; `reverse` for the second row of a biflow."""
+    places = _Places(template)
+    ops = _Ops()
+    for f in layout.fields:
+        _compile_field(f, layout, places, ops, reverse=reverse, whole_seconds=whole_seconds)
+    frame = places.find(layout.fields[layout.names.index("_frame")].elements)
+    link = (11 if places.field(frame[0]).element == 313 else 1) if frame else 0
+    rows = np.array(ops.rows, np.int64).reshape(-1, 6)
+    unset = [i for i in range(layout.words) if i not in ops.filled]
+    return Plan(
+        ops=rows,
+        unset=np.array(unset, np.int64),
+        widths=np.array([f.length for f in template.fields], np.int64),
+        record_size=template.least_size,
+        variable=template.variable,
+        interned=tuple(sorted(ops.interned)),
+        frame_link=link,
+        reverse=reverse,
+    )
+
+
+def reversible(template: Template) -> bool:
+    """Whether records hold counters of both directions."""
+    elements = {(f.pen, f.element) for f in template.fields if f.length}
+    forward = elements & {(0, 1), (0, 2), (0, 85), (0, 86), (0, 231), (0, 298)}
+    backward = elements & {(REVERSE_PEN, e) for e in (1, 2, 85, 86)} or elements & {
+        (0, 232),
+        (0, 299),
+    }
+    return bool(forward and backward)
+
+
+def _compile_field(
+    f: Field, layout: Layout, places: _Places, ops: _Ops, *, reverse: bool, whole_seconds: bool
+) -> None:
+    dest = layout.index(f.name)
+    if f.name in TIME_ELEMENTS:
+        _compile_time(f.name, dest, places, ops, whole_seconds=whole_seconds)
+        return
+    if f.name in ("_has_vrf", "_has_sampler"):
+        told = ((234, 235),) if f.name == "_has_vrf" else ((302,), (48,))
+        if places.find(told):
+            ops.add(Op.ONE, 0, 0, dest)
+        return
+    for ordinal in _ordinals(f, layout, places, reverse=reverse):
+        _add_value(f, dest, ordinal, places, ops)
+    if f.name in ("flows", "_records"):
+        ops.add(Op.ONE, 0, 0, dest)
+
+
+def _ordinals(f: Field, layout: Layout, places: _Places, *, reverse: bool) -> Sequence[int]:
+    if reverse and f.name in REVERSE_COUNTERS:
+        return places.find(REVERSE_COUNTERS[f.name])
+    outer_of = {v: k for k, v in TUNNEL.items()}
+    if f.name in outer_of:
+        if not places.two_headers:
+            return []
+        inner = REGISTRY_ELEMENTS[outer_of[f.name]]
+        return _in_order(places, inner)[:1]
+    elements = f.elements
+    if reverse:
+        elements = _reversed_elements(f)
+    if f.name in TUNNEL and places.two_headers:
+        # The inner header is the flow; a field that the record has once is the flow's.
+        found = _in_order(places, elements)
+        return found[1:] or found
+    return places.find(elements)
+
+
+def _in_order(places: _Places, alternatives: Alternatives) -> list[int]:
+    return sorted(i for group in alternatives for e in group for i in places.by_element.get(e, ()))
+
+
+def _reversed_elements(f: Field) -> Alternatives:
+    """Elements of a field in the reverse direction: its own reverse elements, else the partner's forward ones."""
+    forward = REGISTRY_ELEMENTS.get(PARTNER.get(f.name, f.name), f.elements)
+    own = tuple((REVERSE_PEN, e) for group in f.elements for e in group if isinstance(e, int))
+    if f.name in PARTNER or not own:
+        return forward
+    return (own, *forward)
+
+
+def _add_value(f: Field, dest: int, ordinal: int, places: _Places, ops: _Ops) -> None:
+    width = places.field(ordinal).length
+    place = places.offset[ordinal]
+    if f.kind is Kind.ADDRESS:
+        _add_address(dest, place, width, ops)
+    elif f.kind.interned or f.name == "_frame":
+        ops.add(Op.LOCATION, place, width, dest)
+        if f.kind.interned:
+            ops.interned.add(dest)
+    else:
+        ops.add(Op.UINT, place, width, dest)
+
+
+def _add_address(dest: int, place: int, width: int, ops: _Ops) -> None:
+    op = {IPV4_LENGTH: Op.IPV4, IPV6_LENGTH: Op.IPV6}.get(width)
+    if op is not None:
+        ops.add(op, place, width, dest)
+        ops.filled.add(dest + 1)
+
+
+def _compile_time(name: str, dest: int, places: _Places, ops: _Ops, *, whole_seconds: bool) -> None:
+    boot = places.by_element.get(BOOT_ELEMENT)
+    for element, op in TIME_ELEMENTS[name].items():
+        for ordinal in places.by_element.get(element, ())[:1]:
+            use = Op.SINCE_BOOT if op is Op.UPTIME and boot else op
+            argument = places.offset[boot[0]] << 1 if boot else 0
+            width = places.field(ordinal).length
+            ops.add(use, places.offset[ordinal], width, dest, argument | int(whole_seconds))
+
+
+V5_RECORD = Template(
+    0,
+    tuple(
+        TemplateField(element, length)
+        for element, length in (
+            (8, 4), (12, 4), (15, 4), (10, 2), (14, 2), (2, 4), (1, 4), (22, 4), (21, 4), (7, 2),
+            (11, 2), (210, 1), (6, 1), (4, 1), (5, 1), (16, 2), (17, 2), (9, 1), (13, 1), (210, 2),
+        )
+    ),
+)  # fmt: skip
+"""The fixed record of NetFlow v5 (48 octets) as a template, so that it takes the same path."""
