@@ -289,7 +289,7 @@ _TABLE: tuple[Field, ...] = (
             "path_delay_avg_usec",
             K.UINT,
             32,
-            ((600, (HUAWEI, 521)),),
+            ((530, 600, (HUAWEI, 521)),),
             "mean on-path delay, microseconds",
         ),
         (
@@ -297,7 +297,7 @@ _TABLE: tuple[Field, ...] = (
             "path_delay_min_usec",
             K.UINT,
             32,
-            ((601, (HUAWEI, 523)),),
+            ((531, 601, (HUAWEI, 523)),),
             "least on-path delay, microseconds",
         ),
         (
@@ -305,7 +305,7 @@ _TABLE: tuple[Field, ...] = (
             "path_delay_max_usec",
             K.UINT,
             32,
-            ((602, (HUAWEI, 525)),),
+            ((532, 602, (HUAWEI, 525)),),
             "greatest on-path delay, microseconds",
         ),
     ),

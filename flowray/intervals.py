@@ -15,6 +15,8 @@ Interval: TypeAlias = tuple[int, int]
 Words: TypeAlias = npt.NDArray[np.uint64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
+_Word: TypeAlias = Words | np.uint64
+
 _WORD = (1 << 64) - 1
 
 
@@ -72,6 +74,11 @@ class AddressSet:
 
     def contains(self, high: Words, low: Words) -> Mask:
         """(n,) whether each address, given as its (n,) high and low words, is in the set."""
+        if self.low.shape[1] == 1:
+            (low_high,), (low_low,) = self.low
+            (high_high,), (high_low,) = self.high
+            begun = ~_less(high, low, low_high, low_low)
+            return begun & ~_less(high_high, high_low, high, low)
         if not self.low.shape[1]:
             return np.zeros(high.shape, np.bool_)
         index = self._begun(high, low)
@@ -92,7 +99,7 @@ class AddressSet:
         return begun
 
 
-def _less(high: Words, low: Words, other_high: Words, other_low: Words) -> Mask:
+def _less(high: _Word, low: _Word, other_high: _Word, other_low: _Word) -> Mask:
     """Where (high, low) is less than the other, as 128-bit numbers."""
     return np.asarray((high < other_high) | ((high == other_high) & (low < other_low)), np.bool_)
 

@@ -148,7 +148,7 @@ def bench_traffic(
         index = _drawn(rng, len(keys), bounds[number + 1] - bounds[number])
         for i in range(exporters):
             address = str(ip_address(first_address) + len(addresses))
-            spec = ExporterSpec(name, address, domain=number, sampling=1 if mix is None else 1000)
+            spec = ExporterSpec(name, address, domain=number, sampling=shape.sampling)
             stream = Stream(
                 keys,
                 index[i::exporters],
@@ -303,6 +303,7 @@ class Shape:
     build: Callable[[ExporterSpec, Population, int], Any]
     encode: Callable[[Any, Stream], Iterator[Datagrams]] = _template_stream
     v6: bool = False
+    sampling: int = 1000
     fits: Callable[[Flows], Mask] = _all
 
 
@@ -315,7 +316,7 @@ def _v9(template: TemplateSpec, *options: TemplateSpec) -> Callable[..., Netflow
 
 
 SHAPES: dict[str, Shape] = {
-    "bench": Shape(_ipfix(BENCH_TEMPLATE)),
+    "bench": Shape(_ipfix(BENCH_TEMPLATE), sampling=1),
     "ipfix": Shape(_ipfix(e.IPFIX_V4, *_IPFIX_OPTIONS)),
     "ipfix-v6": Shape(_ipfix(e.IPFIX_V6, *_IPFIX_OPTIONS), v6=True),
     "ipfix-mpls": Shape(_ipfix(e.IPFIX_MPLS, *_PE_OPTIONS)),

@@ -40,6 +40,12 @@ class Program:
         settings = next(v for v in self.settings.views if v.name == view)
         return Encoding(**settings.encoding.model_dump())
 
+    def output_fields(self, view: str) -> list[Field]:
+        """Fields of a view's rows: those of its plan, and the start of the window."""
+        plan = next(v for v in self.views if v.name == view)
+        stamp = [self.registry["stamp_inserted"]] if plan.windows is not None else []
+        return [*stamp, *plan.fields]
+
 
 def compile_settings(settings: Settings, file: str) -> Program:
     """Compile a configuration. Raises ConfigError."""

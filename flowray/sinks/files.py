@@ -189,6 +189,8 @@ class OneFileSink:
         """Add the rows, unless they were; see `Sink`. They are kept once the sink is closed."""
         if commit.id in self._done:
             return
+        if self._file is None:
+            raise SinkError(f"cannot write {self._path}: it is closed")
         try:
             for batch in render_batches(table, self._fields, self._encoding, _window(commit)):
                 self._writer.write(batch)

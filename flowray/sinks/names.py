@@ -1,51 +1,10 @@
-"""Words for numbers: protocols, forwarding states, TCP flags, directions."""
+"""Words for numbers: forwarding states, TCP flags, directions."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["direction", "flags", "forwarding", "protocol"]
-
-_PROTOCOLS: Final[dict[int, str]] = {
-    1: "icmp",
-    2: "igmp",
-    3: "ggp",
-    4: "ipencap",
-    6: "tcp",
-    8: "egp",
-    9: "igp",
-    17: "udp",
-    18: "mux",
-    41: "ipv6",
-    43: "ipv6-route",
-    44: "ipv6-frag",
-    46: "rsvp",
-    47: "gre",
-    50: "esp",
-    51: "ah",
-    55: "mobile",
-    56: "tlsp",
-    58: "ipv6-icmp",
-    59: "ipv6-nonxt",
-    60: "ipv6-opts",
-    83: "vines",
-    88: "eigrp",
-    89: "ospf",
-    91: "larp",
-    93: "ax.25",
-    94: "ipip",
-    98: "encap",
-    102: "pnni",
-    103: "pim",
-    108: "IPcomp",
-    111: "ipx-in-ip",
-    112: "vrrp",
-    115: "l2tp",
-    124: "isis",
-    132: "sctp",
-    133: "fc",
-}
-"""Protocols that pmacct names; it prints the others, and 0, as numbers."""
+__all__ = ["UNKNOWN_DIRECTION", "direction", "flags", "forwarding"]
 
 _STATES: Final = ("UNKNOWN", "FORWARDED", "DROPPED", "CONSUMED")
 
@@ -77,12 +36,10 @@ _REASONS: Final[tuple[tuple[str, ...], ...]] = (
 _FLAGS: Final = ("NS", "CWR", "ECE", "URG", "ACK", "PSH", "RST", "SYN", "FIN")
 """TCP header flags from bit 8 down to bit 0 (RFC 9293 section 3.1, RFC 3540)."""
 
-_DIRECTIONS: Final = ("u", "i", "e")
+_DIRECTIONS: Final = ("i", "e")
 
-
-def protocol(number: int) -> str:
-    """Name of an IP protocol, or its number as text."""
-    return _PROTOCOLS.get(number, str(number))
+UNKNOWN_DIRECTION: Final = 255
+"""A direction that the record does not tell."""
 
 
 def forwarding(status: int) -> str:
@@ -99,5 +56,5 @@ def flags(bits: int) -> list[str]:
 
 
 def direction(value: int) -> str:
-    """Letter of a sampling direction: 0 unknown, 1 ingress, 2 egress."""
+    """Letter of a sampling direction: 0 ingress, 1 egress (IPFIX element 61), else unknown."""
     return _DIRECTIONS[value] if value < len(_DIRECTIONS) else "u"

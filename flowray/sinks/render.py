@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from flowray import protocols
 from flowray.fields import REGISTRY, Field, Kind, Role, Source
 from flowray.sinks import names, text_kernels, words
 from flowray.sinks.buffers import Array, Mask, dense, from_numpy, masked, null_mask, text_array
@@ -139,10 +140,11 @@ class _Source:
         return from_numpy(np.full(self.rows, self._window[field.name == "stamp_updated"], np.int64))
 
     def words(self, field: Field) -> npt.NDArray[np.uint64]:
-        """(n,) uint64 values of a field that takes one word; zeros if the table lacks it."""
+        """(n,) uint64 values of a field that takes one word; empty ones if the table lacks it."""
         column = self.column(field)
         if column is None:
-            return np.zeros(self.rows, np.uint64)
+            empty = names.UNKNOWN_DIRECTION if field.kind is Kind.DIRECTION else 0
+            return np.full(self.rows, empty, np.uint64)
         return dense(column).astype(np.uint64, copy=False)
 
     def addresses(self, name: str) -> npt.NDArray[np.uint8] | None:
@@ -171,7 +173,8 @@ class _Source:
 
 def _one_chunk(chunked: pa.ChunkedArray[Any]) -> Array:
     if chunked.num_chunks == 0:
-        return pa.array([], chunked.type)
+        empty: Array = pa.array([], chunked.type)
+        return empty
     chunks: list[Array] = chunked.unify_dictionaries().chunks
     whole: Array = pa.concat_arrays(chunks)
     return whole
@@ -386,7 +389,7 @@ _RENDERERS: Final[dict[Kind, Renderer]] = {
     ),
     Kind.PROTOCOL: partial(
         _few,
-        word=lambda e: names.protocol if e.protocols == "name" else str,
+        word=lambda e: protocols.name if e.protocols == "name" else str,
         kind=pa.string(),
     ),
     Kind.FORWARDING: partial(

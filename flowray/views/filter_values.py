@@ -42,6 +42,16 @@ FORWARDING: Mapping[str, Interval] = {
 }
 """Forwarding status: two bits of status, six of reason (RFC 7270, section 4.12)."""
 
+DIRECTIONS: Mapping[str, int] = {
+    "i": 0,
+    "ingress": 0,
+    "e": 1,
+    "egress": 1,
+    "u": 255,
+    "unknown": 255,
+}
+"""Sampling direction (IPFIX element 61); the letters are what rows print."""
+
 _DECIMAL = re.compile(r"[0-9]{1,20}")
 _HEX = re.compile(r"0[xX][0-9A-Fa-f]{1,16}")
 _BARE_HEX = re.compile(r"[0-9A-Fa-f]{1,16}")
@@ -127,6 +137,13 @@ def _forwarding(text: str, field: Field) -> Interval:
     raise LiteralError(f"unknown status {text!r}; a number or one of {', '.join(FORWARDING)}")
 
 
+def _direction(text: str, field: Field) -> Interval:
+    value = DIRECTIONS.get(text.lower())
+    if value is None and not text[:1].isdigit():
+        raise LiteralError(f"unknown direction {text!r}; one of {', '.join(DIRECTIONS)}")
+    return _numeric(text, field) if value is None else (value, value)
+
+
 def _flags(text: str, field: Field) -> Interval:
     bits = 0
     for part in text.split("+"):
@@ -189,7 +206,7 @@ def _single(reader: _Reader) -> Callable[[str, Field], tuple[Interval, ...]]:
 
 INTERVALS: Mapping[Kind, Callable[[str, Field], tuple[Interval, ...]]] = {
     Kind.UINT: _single(_numeric),
-    Kind.DIRECTION: _single(_numeric),
+    Kind.DIRECTION: _single(_direction),
     Kind.HEX: _single(_hex),
     Kind.PROTOCOL: _single(_protocol),
     Kind.FORWARDING: _single(_forwarding),

@@ -238,7 +238,7 @@ def _store(
             words[dest, r] = np.uint64(p) << np.uint64(16) | np.uint64(width)
     elif op == 4:
         if not only_unset or words[dest, r] == 0:
-            words[dest, r] = 1
+            words[dest, r] = np.uint64(argument)
     elif not only_unset or words[dest, r] == 0:
         words[dest, r] = np.uint64(_time(buf, p, width, op, argument, boot, header, packet))
 
@@ -287,7 +287,7 @@ def extract_fixed(
                     p += record_size
             elif op == 4 and only_unset == 0:
                 for r in range(row, row + count):
-                    words[dest, r] = 1
+                    words[dest, r] = np.uint64(argument)
             else:
                 boot = np.int64(0)
                 for r in range(row, row + count):

@@ -22,7 +22,7 @@ class Op(IntEnum):
     IPV4 = 1
     IPV6 = 2
     LOCATION = 3
-    ONE = 4
+    CONSTANT = 4
     SECONDS = 5
     MILLISECONDS = 6
     NTP = 7
@@ -57,6 +57,9 @@ END_ELEMENTS: dict[int, Op] = {
 }
 TIME_ELEMENTS = {"timestamp_start": START_ELEMENTS, "timestamp_end": END_ELEMENTS}
 BOOT_ELEMENT = 160
+
+NO_DIRECTION = 255
+"""flowDirection of records that do not tell it."""
 
 IPV4_LENGTH, IPV6_LENGTH = 4, 16
 
@@ -203,12 +206,15 @@ def _compile_field(
     if f.name in ("_has_vrf", "_has_sampler"):
         told = ((234, 235),) if f.name == "_has_vrf" else ((302,), (48,))
         if places.find(told):
-            ops.add(Op.ONE, 0, 0, dest)
+            ops.add(Op.CONSTANT, 0, 0, dest, 1)
         return
-    for ordinal in _ordinals(f, layout, places, reverse=reverse):
+    ordinals = _ordinals(f, layout, places, reverse=reverse)
+    for ordinal in ordinals:
         _add_value(f, dest, ordinal, places, ops)
+    if f.name == "sampling_direction" and not ordinals:
+        ops.add(Op.CONSTANT, 0, 0, dest, NO_DIRECTION)
     if f.name in ("flows", "_records"):
-        ops.add(Op.ONE, 0, 0, dest)
+        ops.add(Op.CONSTANT, 0, 0, dest, 1)
 
 
 def _ordinals(f: Field, layout: Layout, places: _Places, *, reverse: bool) -> Sequence[int]:

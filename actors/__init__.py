@@ -1,0 +1,1 @@
+"""Ray actors: thin shells around engine classes, one file per kind."""

@@ -1,0 +1,1 @@
+"""Bringing flowray up and looking at it: command line, topology, supervision."""

@@ -1,0 +1,39 @@
+"""What a configuration would run, in words."""
+
+from __future__ import annotations
+
+from flowray.settings.compile import Program
+from flowray.views.view import ViewPlan
+
+
+def _seconds(ns: int) -> str:
+    return f"{ns / 1e9:g}s"
+
+
+def _view(program: Program, plan: ViewPlan) -> str:
+    settings = next(v for v in program.settings.views if v.name == plan.name)
+    parts = [f"view {plan.name}: {', '.join(f.name for f in plan.fields)}"]
+    if plan.windows is None:
+        parts.append("one row a record")
+    else:
+        by = "start of the flow" if plan.by_start else "arrival"
+        parts.append(f"windows of {_seconds(plan.windows.width)} by {by}")
+        if plan.windows.lateness:
+            parts.append(f"late by up to {_seconds(plan.windows.lateness)}")
+        parts.append(f"at most {plan.max_keys} keys")
+    if settings.filter:
+        parts.append(f"where {settings.filter}")
+    if plan.sample > 1:
+        parts.append(f"one record in {plan.sample}")
+    parts.append(f"to {', '.join(settings.sinks) or 'no sink'}")
+    return "; ".join(parts)
+
+
+def describe(program: Program) -> list[str]:
+    """One line per listener, view and sink."""
+    settings = program.settings
+    lines = [f"listen {url}" for url in settings.listen.flows]
+    lines += [_view(program, plan) for plan in program.views]
+    lines += [f"sink {name}: {sink.type} at {sink.path}" for name, sink in settings.sinks.items()]
+    lines.append(f"state at {settings.state.path}")
+    return lines

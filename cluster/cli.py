@@ -1,0 +1,113 @@
+"""The command line: `flowray VERB`. Verbs import what they need when they run, so that help is quick."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flowray.errors import FlowrayError
+
+app = typer.Typer(
+    name="flowray",
+    help="Network telemetry collector on Ray: flows in, the views you asked for out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[
+    Path | None, typer.Option("-c", "--config", help="Configuration file (flowray.yaml).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+
+EXIT_OPERATOR_ERROR = 2
+
+
+class Format(StrEnum):
+    """File kinds of `replay --out`."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+
+
+@app.command()
+def replay(
+    inputs: Annotated[list[Path], typer.Argument(help="pcap or pcapng files.", show_default=False)],
+    config: Config = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write every view to DIR/<view>.<format> instead.")
+    ] = None,
+    kind: Annotated[Format, typer.Option("--format", help="With --out.")] = Format.jsonl,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Ray actors, by exporter; 0 runs in this process.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Run captures through the configuration on capture time: the same rows as live."""
+    from cluster.replay import run
+
+    run(inputs, config, out, kind.value, workers, as_json=as_json)
+
+
+@app.command()
+def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
+    """Say what a configuration would run, or what is wrong with it."""
+    from cluster.check import describe
+    from flowray.settings.compile import compile_settings
+    from flowray.settings.load import load_settings
+
+    program = compile_settings(load_settings(config), str(config))
+    typer.echo("\n".join(describe(program)))
+
+
+@app.command()
+def schema(
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List the fields that views may name."""
+    from cluster.schema import rows, text
+    from flowray.fields import REGISTRY
+    from flowray.settings.compile import compile_settings
+    from flowray.settings.load import load_settings
+
+    registry = REGISTRY
+    if config is not None:
+        registry = compile_settings(load_settings(config), str(config)).registry
+    typer.echo(json.dumps(rows(registry)) if as_json else text(registry))
+
+
+@app.command()
+def warmup() -> None:
+    """Compile the kernels; scripts/setup does it once."""
+    from cluster.warmup import warm_up
+
+    warm_up()
+
+
+def fail(line: str) -> None:
+    """One line to standard error, exit 2."""
+    typer.echo(line, err=True)
+    sys.exit(EXIT_OPERATOR_ERROR)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point. An operator's mistake is one line and exit 2."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        app(arguments)
+    except FlowrayError as error:
+        fail(f"flowray: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

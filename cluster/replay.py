@@ -1,0 +1,135 @@
+"""`flowray replay`: captures through a configuration, in this process or on Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flowray.replay import Replay, SinkFor, Summary
+from flowray.settings.compile import Program, compile_settings
+from flowray.settings.defaults import DEFAULT
+from flowray.settings.load import load_settings, parse_settings
+from flowray.sinks.base import Sink
+from flowray.sinks.files import FileKind
+from flowray.sinks.opening import one_file, open_sinks
+from flowray.wire.capture_merge import merge_captures
+from flowray.wire.packets import Exporters, PacketBatch
+from flowray.wire.pcap import CaptureReader
+
+PACKETS_PER_BATCH = 8192
+"""Small enough that the columns of a batch stay in the processor's cache."""
+
+
+def load_program(config: Path | None) -> Program:
+    """The compiled configuration, or the built-in one. Raises ConfigError."""
+    if config is None:
+        return compile_settings(parse_settings(DEFAULT, "built-in configuration"), "built-in")
+    return compile_settings(load_settings(config), str(config))
+
+
+def sinks_for(program: Program, out: Path | None, kind: FileKind) -> SinkFor:
+    """Sinks by view: the configured ones, or one file a view in `out`."""
+    files: dict[str, list[Sink]] = {}
+
+    def sinks(view: str, partition: int) -> Sequence[Sink]:
+        del partition
+        if view not in files:
+            made = open_sinks(program, view) if out is None else [one_file(program, view, out, kind)]
+            files[view] = list(made)
+        return files[view]
+
+    return sinks
+
+
+class Captures:
+    """The captures of a replay, merged by capture time, with their progress."""
+
+    def __init__(self, paths: Sequence[Path], exporters: Exporters) -> None:
+        """Raises CaptureError for a file that cannot be read at all."""
+        self.readers = [
+            CaptureReader(path, exporters, None, PACKETS_PER_BATCH) for path in paths
+        ]
+
+    def __iter__(self) -> Iterator[PacketBatch]:
+        if len(self.readers) == 1:
+            yield from self.readers[0]
+        else:
+            yield from merge_captures(self.readers)
+
+    @property
+    def octets(self) -> tuple[int, int]:
+        """(read, in all)."""
+        reports = [r.report for r in self.readers]
+        return sum(r.bytes_read for r in reports), sum(r.total_bytes for r in reports)
+
+    def reports(self) -> list[dict[str, Any]]:
+        return [{"path": r.path, **asdict(r.report)} for r in self.readers]
+
+
+def progress(captures: Captures, *, quiet: bool) -> Iterator[PacketBatch]:
+    """The batches of captures, behind a progress bar."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("replay"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+        console=console, disable=quiet or not console.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("replay", total=captures.octets[1] or None)
+        for batch in captures:
+            yield batch
+            bar.update(task, completed=captures.octets[0])
+
+
+def run(
+    inputs: Sequence[Path],
+    config: Path | None,
+    out: Path | None,
+    kind: FileKind,
+    workers: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Replay and print the summary, as one JSON line last."""
+    program = load_program(config)
+    if workers:
+        from cluster.replay_workers import replay_on_ray
+
+        summary = replay_on_ray(program, inputs, out, kind, workers, quiet=as_json)
+    else:
+        summary = replay_here(program, inputs, sinks_for(program, out, kind), quiet=as_json)
+    _print(summary, as_json=as_json)
+
+
+def replay_here(
+    program: Program, inputs: Sequence[Path], sinks: SinkFor, *, quiet: bool
+) -> Summary:
+    """Replay in this process."""
+    run = Replay(program, sinks)
+    captures = Captures(inputs, run.collector.exporters)
+    for batch in progress(captures, quiet=quiet):
+        run.feed(batch)
+    summary = run.finish()
+    summary.captures = captures.reports()
+    return summary
+
+
+def _print(summary: Summary, *, as_json: bool) -> None:
+    for capture in summary.captures:
+        if capture["cut_off"]:
+            typer.echo(f"flowray: {capture['path']} is cut off: {capture['fault']}", err=True)
+    for problem in summary.problems:
+        typer.echo(f"flowray: the ledger does not balance: {problem}", err=True)
+    if not as_json:
+        typer.echo(
+            f"{summary.datagrams} datagrams, {summary.records} records, {summary.rows} rows in"
+            f" {summary.seconds:.1f} s",
+            err=True,
+        )
+    typer.echo(json.dumps(summary.to_dict()))

@@ -1,0 +1,39 @@
+"""Sinks of a configuration, opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowray.settings.compile import Program
+from flowray.settings.model import FileSink as FileSinkSettings
+from flowray.sinks.base import Sink
+from flowray.sinks.files import FileKind, FileSink, OneFileSink
+
+
+def open_sinks(program: Program, view: str) -> list[Sink]:
+    """The sinks that a view names. Raises ConfigError for names that cannot serve."""
+    settings = next(v for v in program.settings.views if v.name == view)
+    return [_open(program, view, program.settings.sinks[name], name) for name in settings.sinks]
+
+
+def _open(program: Program, view: str, sink: FileSinkSettings, name: str) -> Sink:
+    plan = next(p for p in program.views if p.name == view)
+    users = sum(name in v.sinks for v in program.settings.views)
+    path = sink.path if sink.name is None else f"{sink.path.rstrip('/')}/{sink.name}"
+    return FileSink(
+        sink.type,
+        path,
+        program.output_fields(view),
+        program.encoding(view),
+        window_ns=plan.windows.width if plan.windows else None,
+        views=users,
+        partitions=plan.partitions,
+        latest=sink.latest,
+        append=sink.append,
+    )
+
+
+def one_file(program: Program, view: str, directory: Path, kind: FileKind) -> OneFileSink:
+    """All rows of a view in `directory`/<view>.<kind>. Raises SinkError if it cannot be made."""
+    fields = program.output_fields(view)
+    return OneFileSink(directory / f"{view}.{kind}", kind, fields, program.encoding(view))
