@@ -174,7 +174,7 @@ V9_OPTIONS_VRFS = TemplateSpec(515, ((1, 4, 0), (234, 4, 0), (236, 32, 0), (90, 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What options data tells of an exporter."""
+    """What options data tells of an exporter; `address` is 4 bytes, the value of a system scope."""
 
     address: bytes
     domain: int

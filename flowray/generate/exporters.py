@@ -181,7 +181,7 @@ class TemplateExporter(Exporter):
         self.style = style
         self.v6_share = self.v6_share if style.v6 else 0.0
         self.sequence = 0
-        self._node = Node(self.address, spec.domain, spec.sampling, spec.interfaces)
+        self._node = Node(self.address[-4:], spec.domain, spec.sampling, spec.interfaces)
         self._announced_ms: int | None = None
 
     def export(self, now_ns: int, flows: Flows) -> tuple[list[bytes], Truth]:

@@ -42,11 +42,13 @@ class SflowExporter(Exporter):
         """One flow sample per flow, of its mean packet size; counter samples every 20 s."""
         sight = self.sight(flows)
         index = self.numbered(sight)
-        samples: list[bytes] = []
+        samples = [b""] * len(flows)
         parts: list[Truth] = []
         for rows in self._shapes(sight):
             matrix, truth = self.samples(sight.take(rows), index[rows])
-            samples.extend(row.tobytes() for row in matrix)
+            # Back to the order of the flows, which is that of the sequence numbers.
+            for place, row in zip(np.flatnonzero(rows).tolist(), matrix, strict=True):
+                samples[place] = row.tobytes()
             parts.append(truth)
         now_ms = now_ns // NS_PER_MS
         if self._counted_ms is None or now_ms - self._counted_ms >= COUNTER_PERIOD_MS:

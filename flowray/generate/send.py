@@ -162,8 +162,9 @@ def _runs(
     number = np.arange(len(source)) // burst
     order = np.lexsort((source, number))
     source = source[order]
-    starts = np.flatnonzero((np.diff(source, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 0))
-    stops = np.append(starts[1:], len(source))
+    changes = (source[1:] != source[:-1]) | (number[1:] != number[:-1])
+    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(source)), np.bool_), changes]))
+    stops = np.append(starts, len(source))[1:]
     columns = (starts, stops, source[starts], number[starts])
     return order, zip(*(column.tolist() for column in columns), strict=True)
 

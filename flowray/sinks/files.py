@@ -7,6 +7,7 @@ appended, each commit once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import uuid
@@ -30,7 +31,7 @@ from flowray.sinks.formats import EXTENSIONS, FileKind, RowWriter, csv_header, o
 from flowray.sinks.paths import DEFAULT_SEQUENCED, DEFAULT_WINDOWED, PathTemplate, safe_part
 from flowray.sinks.render import render, render_batches
 
-__all__ = ["FileSink", "OneFileSink"]
+__all__ = ["FileKind", "FileSink", "OneFileSink"]
 
 _PUBLISH_ON_CLOSE: Final = frozenset({"s3", "gcs", "abfs"})
 """File systems whose objects appear when their stream is closed: nothing to move."""
@@ -186,7 +187,10 @@ class OneFileSink:
         self._writer = open_writer(kind, self._file)
 
     def commit(self, commit: Commit, table: pa.Table) -> None:
-        """Add the rows, unless they were; see `Sink`. They are kept once the sink is closed."""
+        """Add the rows, unless they were; see `Sink`. They are kept once the sink is closed.
+
+        A failure ends the file: part of the rows may be in it, so they could not be added again.
+        """
         if commit.id in self._done:
             return
         if self._file is None:
@@ -195,6 +199,7 @@ class OneFileSink:
             for batch in render_batches(table, self._fields, self._encoding, _window(commit)):
                 self._writer.write(batch)
         except (OSError, pa.ArrowException) as error:
+            self.discard()
             raise SinkError(f"cannot write {self._path}: {error}") from error
         self._done.add(commit.id)
 
@@ -218,15 +223,21 @@ class OneFileSink:
     def discard(self) -> None:
         """Drop what was written, if the sink is not closed."""
         if self._file is not None:
-            self._file.close()
+            self._writer.abandon()
+            with contextlib.suppress(OSError):  # closing flushes, which may fail once more
+                self._file.close()
             self._file = None
             self._aside.unlink(missing_ok=True)
 
 
 def _write_all(writer: RowWriter, batches: Iterable[pa.RecordBatch]) -> None:
-    for batch in batches:
-        writer.write(batch)
-    writer.finish()
+    try:
+        for batch in batches:
+            writer.write(batch)
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
 
 
 def _window(commit: Commit) -> tuple[int, int] | None:

@@ -33,6 +33,9 @@ class RowWriter(Protocol):
     def finish(self) -> None:
         """Write what is held back and what the format ends with."""
 
+    def abandon(self) -> None:
+        """Write nothing more, not even when this is garbage collected."""
+
 
 class _JsonlWriter:
     def __init__(self, stream: Any, header: bool, metadata: dict[str, str]) -> None:
@@ -44,6 +47,9 @@ class _JsonlWriter:
         self._stream.write(self._lines.batch(batch))
 
     def finish(self) -> None:
+        pass
+
+    def abandon(self) -> None:
         pass
 
 
@@ -61,6 +67,9 @@ class _CsvWriter:
         pa_csv.write_csv(rows, self._stream, pa_csv.WriteOptions(include_header=False))
 
     def finish(self) -> None:
+        pass
+
+    def abandon(self) -> None:
         pass
 
 
@@ -94,6 +103,11 @@ class _ParquetWriter:
         if self._writer is not None:
             self._flush()
             self._writer.close()
+
+    def abandon(self) -> None:
+        if self._writer is not None:
+            # An open one writes its footer when collected, to a stream that is closed by then.
+            self._writer.is_open = False
 
 
 _WRITERS: Final[dict[FileKind, Callable[[Any, bool, dict[str, str]], RowWriter]]] = {

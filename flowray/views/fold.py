@@ -79,8 +79,8 @@ class Fold:
         self._state = np.zeros(3, np.int64)
 
     def _allocate(self, capacity: int) -> None:
-        self._keys: Words = np.empty((capacity, self.shape.words), np.uint64)
-        self._values: Words = np.empty((capacity, len(self._sources)), np.uint64)
+        width = self.shape.words + len(self._sources)
+        self._table: Words = np.empty((capacity, width), np.uint64)
         self._slots: Words = np.zeros(2 * capacity, np.uint64)
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Fold:
     @property
     def merged(self) -> int:
         """Records merged in the rows, by their `_records` counter."""
-        return int(self._values[: len(self), -1].sum())
+        return int(self._table[: len(self), -1].sum())
 
     @property
     def others(self) -> int:
@@ -103,7 +103,7 @@ class Fold:
 
     @property
     def nbytes(self) -> int:
-        return self._keys.nbytes + self._values.nbytes + self._slots.nbytes
+        return self._table.nbytes + self._slots.nbytes
 
     def add(self, words: Words, n: int, window: Words, scale: Words = NO_SCALE) -> None:
         """Fold the first n rows of words (layout.words, >= n). window (n,): window words; scale (n,) multiplies packets
@@ -112,7 +112,7 @@ class Fold:
         while True:
             done = k.fold(
                 words, done, n, window, self.shape.pieces, self._sources, scale, self.max_keys,
-                self._keys, self._values, self._slots, self._state,
+                self.shape.words, self._table, self._slots, self._state,
             )  # fmt: skip
             if done == n:
                 return
@@ -120,10 +120,10 @@ class Fold:
 
     def _grow(self) -> None:
         used = len(self)
-        keys, values = self._keys, self._values
-        self._allocate(2 * len(keys))
-        self._keys[:used], self._values[:used] = keys[:used], values[:used]
-        k.rehash(self._keys, used, self._slots)
+        table = self._table
+        self._allocate(2 * len(table))
+        self._table[:used] = table[:used]
+        k.rehash(self._table, self.shape.words, used, self._slots)
 
     def export(self) -> tuple[Columns, Words]:
         """All rows: columns of keys, values and `_records`, and the window words (n,)."""
@@ -132,15 +132,15 @@ class Fold:
         columns = Columns.empty(layout, used)
         columns.n = used
         shape = KeyShape(layout, self.shape.fields)
-        k.unpack(self._keys, used, shape.pieces, columns.words)
+        k.unpack(self._table, used, shape.pieces, columns.words)
         for i, name in enumerate([*(f.name for f in self.values), RECORDS]):
-            columns.words[layout.index(name)] = self._values[:used, i]
-        return columns, self._keys[:used, 0].copy()
+            columns.words[layout.index(name)] = self._table[:used, shape.words + i]
+        return columns, self._table[:used, 0].copy()
 
     def clear(self) -> None:
         """Forget all rows and free a table that grew."""
         self._state[:] = 0
-        if len(self._keys) > 1 << 16:
+        if len(self._table) > 1 << 16:
             self._allocate(1024)
         else:
             self._slots[:] = 0

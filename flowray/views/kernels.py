@@ -26,6 +26,11 @@ V_SOURCE, V_RULE, V_SCALED = range(3)
 T_USED, T_RECORDS, T_OTHERS = range(3)
 
 
+BLOCK = 256
+"""Rows taken through the steps of a fold together: each step is a loop of independent loads, so that the misses of a
+large table overlap instead of following one another."""
+
+
 @njit(cache=True, nogil=True, inline="always")
 def _hash(key: U64, words: int) -> int:
     h = np.uint64(0x9E3779B97F4A7C15)
@@ -53,58 +58,106 @@ def _merge(rule: int, old: int, new: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _pack(words: U64, begin: int, n: int, window: U64, pieces: I64, key: U64) -> None:
+    """Packed keys of rows begin..begin+n into key (BLOCK, words)."""
+    for i in range(n):
+        key[i, 0] = window[begin + i]
+        for w in range(1, key.shape[1]):
+            key[i, w] = 0
+    for p in range(pieces.shape[0]):
+        source, bits, shift, w = pieces[p, 0], pieces[p, 1], pieces[p, 2], pieces[p, 3]
+        if bits == 64:
+            for i in range(n):
+                key[i, w] = words[source, begin + i]
+            continue
+        # A value wider than its field is cut to the largest that fits, never mixed into its neighbour.
+        top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+        for i in range(n):
+            key[i, w] |= min(words[source, begin + i], top) << np.uint64(shift)
+
+
+@njit(cache=True, nogil=True)
+def _find(key: U64, n: int, table: U64, slots: U64, hashes: U64, found: I64) -> None:
+    """Row of each key whose first slot holds it, -1 for the others."""
+    mask = np.uint64(slots.size - 1)
+    width = key.shape[1]
+    for i in range(n):
+        hashes[i] = _hash(key[i], width)
+    for i in range(n):
+        slot = slots[np.int64(hashes[i] & mask)]
+        same_tag = slot ^ hashes[i] < np.uint64(0x100000000)
+        found[i] = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1 if same_tag else -1
+    for i in range(n):
+        row = found[i]
+        if row >= 0:
+            different = np.uint64(0)
+            for w in range(width):
+                different |= table[row, w] ^ key[i, w]
+            if different != 0:
+                found[i] = -1
+
+
+@njit(cache=True, nogil=True)
 def fold(
     words: U64, begin: int, n: int, window: U64, pieces: I64, sources: I64, scale: U64, max_keys: int,
-    keys: U64, values: U64, slots: U64, state: I64,
+    width: int, table: U64, slots: U64, state: I64,
 ) -> int:  # fmt: skip
     """Fold rows begin..n of a batch into a table; returns the row it stopped at because the table must grow first.
 
-    words (w, rows); window (rows,) window words; scale (rows,) or empty; keys (capacity, 1 + key words) with the window
-    word first; values (capacity, len(sources)); slots (2**k,): high half of the hash, row number + 1; state: T_*.
+    words (w, rows); window (rows,) window words; scale (rows,) or empty; table (capacity, width + len(sources)): the key,
+    window word first, and behind it the values; slots (2**k,): high half of the hash, row number + 1; state: T_*.
     """
-    width = keys.shape[1]
-    mask = np.uint64(slots.size - 1)
-    key = np.zeros(width, np.uint64)
+    key = np.empty((BLOCK, width), np.uint64)
+    hashes = np.empty(BLOCK, np.uint64)
+    found = np.empty(BLOCK, np.int64)
     scaled = scale.size > 0
-    for r in range(begin, n):
-        for w in range(width):
-            key[w] = 0
-        key[0] = window[r]
-        for p in range(pieces.shape[0]):
-            v = words[pieces[p, 0], r]
-            bits = pieces[p, 1]
-            if bits < 64:
-                # A value wider than its field is cut to the largest that fits, never mixed into its neighbour.
-                top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
-                v = min(v, top)
-            key[pieces[p, 3]] |= v << np.uint64(pieces[p, 2])
-        row = _place(key, width, mask, keys, values, slots, state, max_keys)
-        if row == -1:
-            return r
-        if row == -2:
-            others = (key[0] | np.uint64(1 << 63)) & ~np.uint64(0)
-            for w in range(width):
-                key[w] = 0
-            key[0] = others
-            row = _place(key, width, mask, keys, values, slots, state, keys.shape[0])
-            if row < 0:
-                return r
-            state[2] += 1
+    while begin < n:
+        size = min(BLOCK, n - begin)
+        _pack(words, begin, size, window, pieces, key)
+        _find(key, size, table, slots, hashes, found)
+        for i in range(size):
+            if found[i] < 0:
+                row = _place(key[i], hashes[i], width, table, slots, state, max_keys)
+                if row == -2:
+                    for w in range(1, width):
+                        key[i, w] = 0
+                    key[i, 0] |= np.uint64(1 << 63)
+                    h = _hash(key[i], width)
+                    row = _place(key[i], h, width, table, slots, state, max_keys)
+                    if row >= 0:
+                        state[2] += 1
+                if row < 0:
+                    size = i  # no room: the rows before this one still count
+                    break
+                found[i] = row
         for c in range(sources.shape[0]):
-            v = np.uint64(1) if sources[c, 0] < 0 else words[sources[c, 0], r]
-            if scaled and sources[c, 2]:
-                v *= scale[r]
-            values[row, c] = _merge(sources[c, 1], values[row, c], v)
-        state[1] += 1
+            source, rule, column = sources[c, 0], sources[c, 1], width + c
+            times_scale = scaled and sources[c, 2] != 0
+            if source < 0:
+                for i in range(size):
+                    table[found[i], column] += np.uint64(1)
+            elif rule == 0 and not times_scale:
+                for i in range(size):
+                    table[found[i], column] += words[source, begin + i]
+            else:
+                for i in range(size):
+                    v = words[source, begin + i]
+                    if times_scale:
+                        v *= scale[begin + i]
+                    table[found[i], column] = _merge(rule, table[found[i], column], v)
+        state[1] += size
+        begin += size
+        if size == 0 or (size < BLOCK and begin < n):
+            return begin
     return n
 
 
 @njit(cache=True, nogil=True)
 def _place(
-    key: U64, width: int, mask: int, keys: U64, values: U64, slots: U64, state: I64, max_keys: int
+    key: U64, h: int, width: int, table: U64, slots: U64, state: I64, max_keys: int
 ) -> int:
     """Row of a key, entering it if new; -1 if the table is full, -2 if max_keys is reached."""
-    h = _hash(key, width)
+    mask = np.uint64(slots.size - 1)
     tag = h & np.uint64(0xFFFFFFFF00000000)
     s = np.int64(h & mask)
     while True:
@@ -112,13 +165,13 @@ def _place(
         if slot == 0:
             if state[0] >= max_keys and not key[0] >> np.uint64(63):
                 return -2
-            if state[0] >= keys.shape[0]:
+            if state[0] >= table.shape[0]:
                 return -1
             row = state[0]
             for w in range(width):
-                keys[row, w] = key[w]
-            for c in range(values.shape[1]):
-                values[row, c] = 0
+                table[row, w] = key[w]
+            for w in range(width, table.shape[1]):
+                table[row, w] = 0
             slots[s] = tag | np.uint64(row + 1)
             state[0] += 1
             return row
@@ -126,7 +179,7 @@ def _place(
             row = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
             same = True
             for w in range(width):
-                if keys[row, w] != key[w]:
+                if table[row, w] != key[w]:
                     same = False
                     break
             if same:
@@ -135,11 +188,11 @@ def _place(
 
 
 @njit(cache=True, nogil=True)
-def rehash(keys: U64, used: int, slots: U64) -> None:
+def rehash(table: U64, width: int, used: int, slots: U64) -> None:
     """Enter all rows of a table into empty slots."""
     mask = np.uint64(slots.size - 1)
     for row in range(used):
-        h = _hash(keys[row], keys.shape[1])
+        h = _hash(table[row], width)
         s = np.int64(h & mask)
         while slots[s] != 0:
             s = np.int64(np.uint64(s + 1) & mask)

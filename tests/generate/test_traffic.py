@@ -98,15 +98,17 @@ def test_rate_follows_the_day_and_bursts() -> None:
     bursts = [burst(1, 0, minute * 60 * SECOND + 35 * SECOND)[0] for minute in range(2000)]
     share = sum(strength > 0 for strength in bursts) / 2000
     assert 0 < share < BURST_CHANCE
+    spec = ExporterSpec("v5", "192.0.2.1")
+    seed = next(s for s in range(100) if burst(s, 0, START_NS + 15 * SECOND)[0])
     truth: list[Truth] = []
-    for _ in traffic(1, rate=1000, seconds=30, truth=truth):
+    for _ in traffic(seed, [spec], rate=1000, seconds=30, truth=truth):
         pass
-    want = sum(
-        1000 * day_factor(START_NS) * 0.25 * (1 + burst(1, 0, START_NS + tick * SECOND // 4)[0])
-        for tick in range(120)
-    )
-    assert sum(map(len, truth)) >= 0.9 * 30 * 1000 * day_factor(START_NS)
-    assert want > 0
+    ticks = [START_NS + tick * SECOND // 4 for tick in range(120)]
+    want = sum(250 * day_factor(at) * (1 + burst(seed, 0, at)[0]) for at in ticks)
+    known = Truth.joined(truth)
+    assert abs(len(known) - want) <= 2
+    _, to_one = np.unique(known.dst_lo, return_counts=True)
+    assert to_one.max() > 1000  # the victim
 
 
 def test_it_goes_on_without_end() -> None:

@@ -132,7 +132,9 @@ def _value(
         case Kind.BYTES:
             return "-".join(f"{byte:02X}" for byte in value)
         case Kind.LABELS:
-            stack = [(value[i], int.from_bytes(value[i + 1 : i + 4])) for i in range(0, len(value), 4)]
+            stack = [
+                (value[i], int.from_bytes(value[i + 1 : i + 4])) for i in range(0, len(value), 4)
+            ]
             if encoding.mpls_label_stack == "list":
                 return [f"{position}-{label}" for position, label in stack]
             return ",".join(str(label) for _, label in stack)

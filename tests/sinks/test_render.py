@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba.core.registry import CPUDispatcher
 
 from flowray import protocols
 from flowray.fields import REGISTRY, Field, Kind
-from flowray.sinks import text_kernels
+from flowray.sinks import jsonl_kernels, text_kernels
 from flowray.sinks.encoding import Encoding
 from flowray.sinks.jsonl import to_jsonl
 from flowray.sinks.render import flat, ordered, render, render_batches
+from flowray.sinks.warmup import warm_up
 from tests.sinks import render_twin as twin
 
 CUSTOM = (
@@ -120,7 +123,7 @@ def test_addresses_are_those_of_ipaddress(raw: list[bytes]) -> None:
         offsets = np.zeros(len(raw) + 1, np.int32)
         out = np.zeros(39 * len(raw), np.uint8)
         text_kernels.addresses(array, np.full(len(raw), unset, np.uint8), offsets, out)
-        ends = [bytes(out[a:b]).decode() for a, b in zip(offsets, offsets[1:], strict=False)]
+        ends = [bytes(out[a:b]).decode() for a, b in pairwise(offsets)]
         assert ends == [twin.address(a, text) for a in raw]
 
 
@@ -155,15 +158,22 @@ def test_the_null_filled_form() -> None:
     fields = [*(REGISTRY[n] for n in names), REGISTRY["bytes"], CUSTOM[0], CUSTOM[2]]
     v4 = twin.MAPPED + bytes([192, 0, 2, 1])
     row = {
-        **{"peer_src_ip": v4, "src_host": v4, "src_net": bytes(16), "tcpflags": 0x18},
-        **{"fwd_status": 195, "label": b"nkey%a,pkey%b", "packets": 2, "bytes": 220},
-        **{"vrf": 7, "top": bytes(16)},
+        "peer_src_ip": v4,
+        "src_host": v4,
+        "src_net": bytes(16),
+        "tcpflags": 0x18,
+        "fwd_status": 195,
+        "label": b"nkey%a,pkey%b",
+        "packets": 2,
+        "bytes": 220,
+        "vrf": 7,
+        "top": bytes(16),
     }
     encoding = Encoding(records="null-filled", labels="map", timestamps="epoch", writer_id="c1")
     line = bytes(to_jsonl(render(twin.native([row], fields), fields, encoding)))
     assert line == (
         b'{"label":{"nkey":"a","pkey":"b"},"peer_ip_src":"192.0.2.1","ip_src":"192.0.2.1",'
-        b'"net_src":"0.0.0.0","tcp_flags":["ACK","PSH"],"fwd_status":"CONSUMED For us",'
+        b'"net_src":"0.0.0.0","fwd_status":"CONSUMED For us","tcp_flags":["ACK","PSH"],'
         b'"custom_primitives":{"vrf":"7","top":"0.0.0.0"},"packets":2,"flows":null,"bytes":220,'
         b'"writer_id":"c1"}\n'
     )
@@ -174,9 +184,15 @@ def test_columns_that_the_table_lacks_have_empty_values() -> None:
     fields = [REGISTRY[n] for n in (*names, "timestamp_start", "srv6_seg_ipv6_list", "packets")]
     table = pa.table({"packets": pa.array([1, 2], pa.uint64())})
     assert objects(render(table, fields, Encoding(timestamps="epoch")))[1] == {
-        **{"as_path": "", "local_pref": 0, "peer_ip_dst": "", "ip_src": "0.0.0.0"},
-        **{"tcp_flags": [], "srv6_seg_ipv6_list": [], "sampling_direction": "u"},
-        **{"timestamp_start": "0.000000", "packets": 2},
+        "as_path": "",
+        "local_pref": 0,
+        "peer_ip_dst": "",
+        "ip_src": "0.0.0.0",
+        "tcp_flags": [],
+        "srv6_seg_ipv6_list": [],
+        "sampling_direction": "u",
+        "timestamp_start": "0.000000",
+        "packets": 2,
     }
 
 
@@ -228,3 +244,11 @@ def test_protocol_names_follow_the_table_of_the_project() -> None:
     assert render(table, [field], Encoding())["ip_proto"].to_pylist() == list(protocols.NAMES)
     numbers = render(table, [field], replace(Encoding(), protocols="number"))
     assert numbers["ip_proto"].to_pylist() == [str(n) for n in range(256)]
+
+
+def test_warm_up_compiles_every_kernel() -> None:
+    warm_up()
+    modules = (text_kernels, jsonl_kernels)
+    kernels = [k for m in modules for k in vars(m).values() if isinstance(k, CPUDispatcher)]
+    assert len(kernels) > 15
+    assert [k.__name__ for k in kernels if not k.signatures] == []

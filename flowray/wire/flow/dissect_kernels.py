@@ -5,8 +5,6 @@ Positions and ends are as in `link_kernels`: absolute, and nothing at or past an
 
 from __future__ import annotations
 
-from numba import njit
-
 from flowray.wire.flow.link_kernels import (
     DST_HOST,
     DST_MAC,
@@ -40,6 +38,7 @@ from flowray.wire.flow.link_kernels import (
     Slots,
     Words,
     first_etype,
+    kernel,
     payload_etype,
     put,
     put_address,
@@ -62,7 +61,7 @@ MAX_TUNNELS = 4
 MAX_EXTENSIONS = 12
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _ipv4(buf: Bytes, pos: int, end: int) -> tuple[int, int, int, int]:
     """(status, protocol, transport position or -1, packet end) of a whole IPv4 header (RFC 791)."""
     size = (u8(buf, pos) & 15) * 4
@@ -76,7 +75,7 @@ def _ipv4(buf: Bytes, pos: int, end: int) -> tuple[int, int, int, int]:
     return OK, u8(buf, pos + 9), pos + size, end
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _ipv6(buf: Bytes, pos: int, end: int) -> tuple[int, int, int, int]:
     """(status, protocol, transport position or -1, packet end) of a whole IPv6 header (RFC 8200).
 
@@ -122,7 +121,7 @@ def _ipv6(buf: Bytes, pos: int, end: int) -> tuple[int, int, int, int]:
     return TOO_DEEP, following, -1, end
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _fixed_header(buf: Bytes, pos: int, end: int, etype: int) -> int:
     """OK if the fixed part of an IP header is there, and of the version that it should be."""
     if end - pos < (20 if etype == ETYPE_IPV4 else 40):
@@ -134,7 +133,7 @@ def _fixed_header(buf: Bytes, pos: int, end: int, etype: int) -> int:
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _write(
     buf: Bytes,
     pos: int,
@@ -174,7 +173,7 @@ def _write(
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel
 def _write_length(buf: Bytes, pos: int, etype: int, words: Words, row: int, dest: Slots) -> None:
     """Store the length that the IP header states; offloading and jumbograms leave it 0."""
     total = u16(buf, pos + 2) if etype == ETYPE_IPV4 else u16(buf, pos + 4)
@@ -182,7 +181,7 @@ def _write_length(buf: Bytes, pos: int, etype: int, words: Words, row: int, dest
         put(words, row, dest, LENGTH, total if etype == ETYPE_IPV4 else total + 40)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _gre(buf: Bytes, top: int, end: int) -> tuple[int, int, int, int]:
     """What is inside GRE (RFC 2784, 2890) and NVGRE (RFC 7637), as `_inside` answers."""
     if end - top < 4:
@@ -197,7 +196,7 @@ def _gre(buf: Bytes, top: int, end: int) -> tuple[int, int, int, int]:
     return etype, at, -1, 0
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _gtp(buf: Bytes, top: int, end: int) -> tuple[int, int, int, int]:
     """What is inside a GTP-U G-PDU (3GPP TS 29.281 section 5), as `_inside` answers."""
     if end - top < 16 or buf[top + 8] & 0xF0 != 0x30 or buf[top + 9] != 0xFF:
@@ -219,7 +218,7 @@ def _gtp(buf: Bytes, top: int, end: int) -> tuple[int, int, int, int]:
     return payload_etype(buf, at, end), at, -1, 0
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _over_udp(buf: Bytes, top: int, end: int, tunnels: int) -> tuple[int, int, int, int]:
     """What is inside VXLAN (RFC 7348), Geneve (RFC 8926) and GTP-U, as `_inside` answers."""
     if end - top < 16:
@@ -236,7 +235,7 @@ def _over_udp(buf: Bytes, top: int, end: int, tunnels: int) -> tuple[int, int, i
     return UNKNOWN, top, -1, 0
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _inside(buf: Bytes, top: int, end: int, proto: int, tunnels: int) -> tuple[int, int, int, int]:
     """(EtherType inside or unknown, position, id slot or -1, id) if this is a tunnel to look into.
 
@@ -266,7 +265,7 @@ def _inside(buf: Bytes, top: int, end: int, proto: int, tunnels: int) -> tuple[i
     return etype if whole else UNKNOWN, at, slot, number
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def dissect(
     buf: Bytes,
     offset: int,

@@ -19,6 +19,7 @@ from flowray.wire.flow.link_kernels import (
     Bytes,
     Slots,
     Words,
+    kernel,
     put,
     u32,
 )
@@ -68,7 +69,7 @@ from flowray.wire.flow.sflow_record_kernels import (
 Statuses: TypeAlias = npt.NDArray[np.int8]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _records(
     buf: Bytes,
     pos: int,
@@ -96,7 +97,7 @@ def _records(
     return cause
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _old_records(
     buf: Bytes,
     pos: int,
@@ -124,7 +125,7 @@ def _old_records(
         pos += size
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _interfaces(
     rate: int,
     source: int,
@@ -155,7 +156,7 @@ def _interfaces(
     put(words, row, dest, DIRECTION, direction)
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel
 def _port(buf: Bytes, pos: int) -> int:
     """An interface of an expanded sample, in the form that compact samples have."""
     form = u32(buf, pos)
@@ -163,7 +164,7 @@ def _port(buf: Bytes, pos: int) -> int:
     return value if form == 0 else (form & 3) << 30 | (value & 0x3FFFFFFF)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _fixed(buf: Bytes, pos: int, kind: int, words: Words, row: int, dest: Slots) -> int:
     """The part of a sample before its records; returns the position after it."""
     if kind == FLOW or kind == FLOW_OLD:
@@ -185,7 +186,7 @@ def _fixed(buf: Bytes, pos: int, kind: int, words: Words, row: int, dest: Slots)
     return pos + 28
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _finish(words: Words, row: int, dest: Slots, state: Ints) -> None:
     """Fields that more than one record may tell."""
     bytes_word = dest[LENGTH]

@@ -12,9 +12,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from flowray.wire.flow.link_kernels import Bytes, Words, u32, u64
+from flowray.wire.flow.link_kernels import Bytes, Words, kernel, u32, u64
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -88,13 +87,13 @@ C_FIRST = 4
 COUNTER_ROWS = C_FIRST + len(_GENERIC) + len(_ETHERNET) + len(_VLAN)
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel
 def padded(size: int) -> int:
     """Octets that opaque data of `size` octets takes in XDR (RFC 4506 section 4.9)."""
     return (size + 3) & ~3
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def address_size(buf: Bytes, pos: int, end: int) -> int:
     """Octets of an address with its type word, or -1 if it is cut off or of an unknown type."""
     if end - pos < 4:
@@ -104,7 +103,7 @@ def address_size(buf: Bytes, pos: int, end: int) -> int:
     return size if end - pos >= size else -1
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _strings_size(buf: Bytes, pos: int, end: int, count: int) -> int:
     """Octets of `count` strings one after another, or -1 if they do not fit."""
     start = pos
@@ -115,7 +114,7 @@ def _strings_size(buf: Bytes, pos: int, end: int, count: int) -> int:
     return pos - start
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def path_size(buf: Bytes, pos: int, end: int) -> int:
     """Octets of an AS path: a count of segments, each with type and count; or -1."""
     if end - pos < 4:
@@ -130,7 +129,7 @@ def path_size(buf: Bytes, pos: int, end: int) -> int:
     return pos - start
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _old_gateway_size(buf: Bytes, pos: int, end: int, version: int) -> int:
     """Octets of extended gateway data: the path is plain in version 2, in segments in version 4."""
     if end - pos < 16:
@@ -145,7 +144,7 @@ def _old_gateway_size(buf: Bytes, pos: int, end: int, version: int) -> int:
     return 12 + size + 4 + 4 * u32(buf, at) + 4
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def old_packet_size(buf: Bytes, pos: int, end: int) -> int:
     """Octets of the packet data of a version 2 or 4 flow sample, its type word included, or -1."""
     if end - pos < 4:
@@ -162,7 +161,7 @@ def old_packet_size(buf: Bytes, pos: int, end: int) -> int:
     return size if end - pos >= size else -1
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def old_extension_size(buf: Bytes, pos: int, end: int, version: int) -> int:
     """Octets of one piece of extended data of version 2 or 4, its type word included, or -1."""
     if end - pos < 4:
@@ -185,7 +184,7 @@ def old_extension_size(buf: Bytes, pos: int, end: int, version: int) -> int:
     return 4 + size if size >= 0 and end - at >= size else -1
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _old_flow_size(buf: Bytes, pos: int, end: int, version: int) -> int:
     """Octets of a version 2 or 4 flow sample behind its type word, or -1."""
     size = 28  # sequence, source, rate, pool, drops, input, output
@@ -203,7 +202,7 @@ def _old_flow_size(buf: Bytes, pos: int, end: int, version: int) -> int:
     return size
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _next_old(buf: Bytes, pos: int, end: int, version: int) -> tuple[int, int, int, int]:
     """(cause, kind, body position, body size) of the next sample of version 2 or 4."""
     if end - pos < 4:
@@ -224,7 +223,7 @@ def _next_old(buf: Bytes, pos: int, end: int, version: int) -> tuple[int, int, i
     return BAD_SAMPLE, UNKNOWN, pos, 0
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _next(buf: Bytes, pos: int, end: int) -> tuple[int, int, int, int]:
     """(cause, kind, body position, body size) of the next sample of version 5."""
     if end - pos < 8:
@@ -239,7 +238,7 @@ def _next(buf: Bytes, pos: int, end: int) -> tuple[int, int, int, int]:
     return (SHORT_SAMPLE if size < _FIXED[kind] else OK), kind, pos, size
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _read_header(
     buf: Bytes, pos: int, end: int, headers: Words, i: int
 ) -> tuple[int, int, int, int]:
@@ -272,7 +271,7 @@ def _read_header(
     return OK, version, pos + 12, u32(buf, pos + 8)
 
 
-@njit(nogil=True, cache=True, _nrt=False, inline="always")
+@kernel
 def _count_row(kind: int) -> int:
     """The header row that counts samples of a kind."""
     if kind == FLOW or kind == FLOW_EXPANDED or kind == FLOW_OLD:
@@ -282,7 +281,7 @@ def _count_row(kind: int) -> int:
     return H_DROPS if kind == DROP else H_UNKNOWN
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def scan(
     buf: Bytes,
     offset: Ints,
@@ -328,7 +327,7 @@ def scan(
     return listed
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def decode_counters(buf: Bytes, samples: Ints, causes: Ints, counters: Words) -> int:
     """Read the generic, Ethernet and VLAN blocks of version 5 counter samples.
 
@@ -369,7 +368,7 @@ def decode_counters(buf: Bytes, samples: Ints, causes: Ints, counters: Words) ->
     return found
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _read_block(buf: Bytes, pos: int, first: int, count: int, counters: Words, column: int) -> None:
     """Read counters `first` to `first + count - 1` of the table of widths."""
     for c in range(first, first + count):

@@ -7,8 +7,6 @@ be read of it.
 
 from __future__ import annotations
 
-from numba import njit
-
 from flowray.wire.flow.dissect_kernels import dissect
 from flowray.wire.flow.link_kernels import (
     DST_HOST,
@@ -30,6 +28,7 @@ from flowray.wire.flow.link_kernels import (
     Bytes,
     Slots,
     Words,
+    kernel,
     put,
     put_address,
     u32,
@@ -99,7 +98,7 @@ STATE_DST_VLAN = 5
 STATE = 6
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _raw_header(
     buf: Bytes,
     pos: int,
@@ -125,7 +124,7 @@ def _raw_header(
     return cause
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _ethernet(
     buf: Bytes, pos: int, size: int, words: Words, row: int, dest: Slots, state: Ints
 ) -> int:
@@ -140,7 +139,7 @@ def _ethernet(
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _ip(buf: Bytes, pos: int, size: int, octets: int, words: Words, row: int, dest: Slots) -> int:
     """Length, protocol, addresses, ports, TCP flags, TOS or priority."""
     if size < 24 + 2 * octets:
@@ -158,7 +157,7 @@ def _ip(buf: Bytes, pos: int, size: int, octets: int, words: Words, row: int, de
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _address(buf: Bytes, pos: int, end: int, words: Words, row: int, dest: Slots, slot: int) -> int:
     """Store an address with its type word; returns its octets, or -1 if it is cut off."""
     size = address_size(buf, pos, end)
@@ -167,7 +166,7 @@ def _address(buf: Bytes, pos: int, end: int, words: Words, row: int, dest: Slots
     return size
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _next_hop(
     buf: Bytes, pos: int, end: int, rank: int, words: Words, row: int, dest: Slots, state: Ints
 ) -> int:
@@ -182,7 +181,7 @@ def _next_hop(
     return size
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _switch(buf: Bytes, pos: int, size: int, state: Ints) -> int:
     """Source VLAN and priority, destination VLAN and priority."""
     if size < 16:
@@ -193,7 +192,7 @@ def _switch(buf: Bytes, pos: int, size: int, state: Ints) -> int:
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _router(
     buf: Bytes, pos: int, size: int, words: Words, row: int, dest: Slots, state: Ints
 ) -> int:
@@ -206,7 +205,7 @@ def _router(
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _path(buf: Bytes, pos: int, end: int, version: int, words: Words, row: int, dest: Slots) -> int:
     """AS path to the destination: the first AS is the neighbour, the last the origin."""
     if version == 2:
@@ -234,7 +233,7 @@ def _path(buf: Bytes, pos: int, end: int, version: int, words: Words, row: int, 
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _gateway(
     buf: Bytes,
     pos: int,
@@ -259,7 +258,7 @@ def _gateway(
     return _path(buf, pos + 12, end, version, words, row, dest)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _mpls(buf: Bytes, pos: int, size: int, words: Words, row: int, dest: Slots, state: Ints) -> int:
     """Next hop, label stack received, label stack sent; stacks of whole label entries."""
     end = pos + size
@@ -277,7 +276,7 @@ def _mpls(buf: Bytes, pos: int, size: int, words: Words, row: int, dest: Slots, 
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _nat(buf: Bytes, pos: int, size: int, words: Words, row: int, dest: Slots) -> int:
     """Source and destination address after translation."""
     end = pos + size
@@ -287,7 +286,7 @@ def _nat(buf: Bytes, pos: int, size: int, words: Words, row: int, dest: Slots) -
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _nat_port(buf: Bytes, pos: int, size: int, words: Words, row: int, dest: Slots) -> int:
     """Source and destination port after translation."""
     if size < 8:
@@ -297,7 +296,7 @@ def _nat_port(buf: Bytes, pos: int, size: int, words: Words, row: int, dest: Slo
     return OK
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def read_record(
     buf: Bytes,
     kind: int,

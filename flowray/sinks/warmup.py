@@ -1,0 +1,29 @@
+"""Compile the kernels of this package ahead of the first commit."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from flowray.arrow import arrow_type
+from flowray.fields import REGISTRY, Field, Kind
+from flowray.sinks.encoding import Encoding
+from flowray.sinks.jsonl import to_jsonl
+from flowray.sinks.render import render
+
+__all__ = ["warm_up"]
+
+
+def warm_up() -> None:
+    """Render one row of every field to JSON lines; numba keeps what that compiles on disk."""
+    declared = Field("declared", "declared", Kind.UINT, 32, custom=True)
+    fields = [*REGISTRY.public(), declared]
+    columns = {f.name: _zero(f) for f in fields}
+    table = pa.table({**columns, "_others": pa.array([True])})
+    to_jsonl(render(table, fields, Encoding()))
+
+
+def _zero(field: Field) -> pa.Array:
+    kind = arrow_type(field)
+    if pa.types.is_dictionary(kind):
+        return pa.array([b""], pa.binary()).dictionary_encode()
+    return pa.array([bytes(16) if field.kind is Kind.ADDRESS else 0], kind)
