@@ -1,3 +1,74 @@
-"""Compile every kernel by running it once on a little generated traffic; numba keeps the results on disk."""
+"""Compile every kernel by using it once on a little generated traffic; numba keeps the results on disk."""
 
 from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cluster.replay import replay_here, sinks_for
+from flowray.fields import REGISTRY, Merge, Source
+from flowray.generate.bench import MIX, bench_traffic
+from flowray.generate.capture import write_capture
+from flowray.settings.compile import compile_settings
+from flowray.settings.load import parse_settings
+from flowray.sinks.files import FileKind
+
+RECORDS = 4000
+
+
+def _every_field() -> list[str]:
+    return [f.name for f in REGISTRY.public() if f.decoded and f.source is not Source.WINDOW]
+
+
+def _configuration() -> dict[str, Any]:
+    """Views that between them use every kernel of the flow path."""
+    keys = [n for n in _every_field() if REGISTRY[n].merge is Merge.KEY]
+    return {
+        "views": [
+            {"name": "records", "keys": keys},
+            {"name": "windows", "keys": [*keys, "tcpflags"], "window": "10s", "max_keys": 1000},
+            {
+                "name": "spread",
+                "keys": ["src_host", "proto", "timestamp_min", "timestamp_max"],
+                "window": "10s",
+                "time": "start",
+                "split": True,
+                "sample": 2,
+                "partitions": 2,
+                "filter": "src_host in 10.0.0.0/8 or proto in [tcp, udp] and dst_port in 1-65535",
+            },
+        ],
+    }
+
+
+def _replay(capture: Path, out: Path, kind: FileKind) -> Callable[[], object]:
+    program = compile_settings(parse_settings(_configuration(), "warm-up"), "warm-up")
+    return lambda: replay_here(program, [capture], sinks_for(program, out, kind), quiet=True)
+
+
+def warm_up() -> None:
+    """Run the flow path over a capture of all protocols, with a progress bar; a few seconds if nothing is to compile."""
+    columns = (TextColumn("compiling kernels: {task.description}"), BarColumn())
+    bar = Progress(*columns, MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True))
+    with bar, tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        capture = root / "warm-up.pcap"
+        steps: list[tuple[str, Callable[[], object]]] = [
+            (
+                "traffic and captures",
+                lambda: write_capture(capture, bench_traffic(RECORDS, distinct=500, mix=MIX)),
+            ),
+            ("decoding, views, JSON lines", _replay(capture, root, "jsonl")),
+            ("CSV", _replay(capture, root, "csv")),
+            ("Parquet", _replay(capture, root, "parquet")),
+        ]
+        task = bar.add_task("", total=len(steps))
+        for name, step in steps:
+            bar.update(task, description=name)
+            step()
+            bar.advance(task)

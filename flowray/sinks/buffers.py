@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ __all__ = [
     "Mask",
     "dense",
     "from_numpy",
+    "frozen",
     "masked",
     "null_mask",
     "text",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 Array: TypeAlias = "pa.Array[Any]"
+Scalar = TypeVar("Scalar", bound=np.generic)
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
@@ -43,7 +45,18 @@ def dense(array: Array) -> npt.NDArray[Any]:
 
 
 def _bytes(data: pa.Buffer | None) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(b"" if data is None else data, np.uint8)
+    return frozen(np.frombuffer(b"" if data is None else data, np.uint8))
+
+
+def frozen(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """A view that cannot be written.
+
+    To numba it is another type: kernels get all their inputs so, or they would be compiled for
+    each mixture of arrays of Arrow and of numpy.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def null_mask(array: Array) -> Mask | None:
@@ -80,7 +93,7 @@ def text(array: Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
     buffers = array.buffers()
     offsets = _bytes(buffers[1]).view(np.int32)[array.offset : array.offset + len(array) + 1]
     if len(offsets) == 0:
-        offsets = np.zeros(1, np.int32)
+        offsets = frozen(np.zeros(1, np.int32))
     return offsets, _bytes(buffers[2])
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowray.sinks import jsonl_kernels as kernels
-from flowray.sinks.buffers import Array, Mask, dense, null_mask, text, text_array
+from flowray.sinks.buffers import Array, Mask, dense, frozen, null_mask, text, text_array
 from flowray.sinks.render import OMIT
 
 __all__ = ["JsonLines", "fragments", "to_jsonl"]
@@ -23,7 +23,7 @@ __all__ = ["JsonLines", "fragments", "to_jsonl"]
 _BLOCK_ROWS = 4096
 """Rows that all columns are written into before the next: their text should stay in the cache."""
 
-_EVERY: Mask = np.zeros(0, np.bool_)
+_EVERY: Mask = frozen(np.zeros(0, np.bool_))
 
 Measure: TypeAlias = Callable[[npt.NDArray[np.int64]], None]
 Write: TypeAlias = Callable[[npt.NDArray[np.int64], npt.NDArray[np.uint8], int, int], None]
@@ -168,11 +168,11 @@ def _same(a: Array, b: Array) -> bool:
 
 
 def _prefix(key: str) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(key.encode(), np.uint8)
+    return frozen(np.frombuffer(key.encode(), np.uint8))
 
 
 def _mask(present: Mask | None) -> Mask:
-    return _EVERY if present is None else present
+    return _EVERY if present is None else frozen(present)
 
 
 def _constant(content: str, present: Mask | None) -> _Piece:
@@ -196,7 +196,7 @@ def _with_prefix(key: str, present: Mask | None, measure: Measure, write: Write)
 def _fragments(
     key: str, texts: Array, index: npt.NDArray[np.int32], present: Mask | None
 ) -> _Piece:
-    (offsets, data), mask = text(texts), _mask(present)
+    (offsets, data), index, mask = text(texts), frozen(index), _mask(present)
     return _with_prefix(
         key,
         present,
@@ -206,7 +206,7 @@ def _fragments(
 
 
 def _numbers(key: str, values: npt.NDArray[np.uint64], present: Mask | None) -> _Piece:
-    mask = _mask(present)
+    values, mask = frozen(values), _mask(present)
     return _with_prefix(
         key,
         present,

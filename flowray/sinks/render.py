@@ -17,7 +17,16 @@ import pyarrow as pa
 from flowray import protocols
 from flowray.fields import REGISTRY, Field, Kind, Role, Source
 from flowray.sinks import names, text_kernels, words
-from flowray.sinks.buffers import Array, Mask, dense, from_numpy, masked, null_mask, text_array
+from flowray.sinks.buffers import (
+    Array,
+    Mask,
+    dense,
+    from_numpy,
+    frozen,
+    masked,
+    null_mask,
+    text_array,
+)
 from flowray.sinks.encoding import Encoding
 
 __all__ = ["OMIT", "Encoding", "flat", "ordered", "render", "render_batches"]
@@ -312,7 +321,8 @@ def _by_kernel(
     def build(begin: int, end: int) -> Array:
         offsets = np.zeros(end - begin + 1, np.int32)
         out = np.empty((end - begin) * width, np.uint8)
-        used = kernel(*inputs(begin, end), offsets, out)
+        arguments = (frozen(a) if isinstance(a, np.ndarray) else a for a in inputs(begin, end))
+        used = kernel(*arguments, offsets, out)
         # A copy: the room for the longest texts would otherwise stay allocated as long as the
         # column lives.
         mask = None if nulls is None else nulls[begin:end]

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from flowray.arrow import arrow_type
 from flowray.fields import REGISTRY, Field, Kind
+from flowray.sinks.buffers import Array
 from flowray.sinks.encoding import Encoding
 from flowray.sinks.jsonl import to_jsonl
 from flowray.sinks.render import render
@@ -22,7 +23,7 @@ def warm_up() -> None:
     to_jsonl(render(table, fields, Encoding()))
 
 
-def _zero(field: Field) -> pa.Array:
+def _zero(field: Field) -> Array:
     kind = arrow_type(field)
     if pa.types.is_dictionary(kind):
         return pa.array([b""], pa.binary()).dictionary_encode()

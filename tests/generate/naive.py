@@ -43,11 +43,13 @@ def truth_rows(truth: Truth) -> Counter[Row]:
     for values in zip(*columns, strict=True):
         row = dict(zip(truth.__slots__, values, strict=True))
         rows[
-            Row(
-                text(row["exporter_hi"], row["exporter_lo"]),
-                text(row["src_hi"], row["src_lo"]),
-                text(row["dst_hi"], row["dst_lo"]),
-                *(row[name] for name in Row._fields[3:]),
+            Row._make(
+                (
+                    text(row["exporter_hi"], row["exporter_lo"]),
+                    text(row["src_hi"], row["src_lo"]),
+                    text(row["dst_hi"], row["dst_lo"]),
+                    *(row[name] for name in Row._fields[3:]),
+                )
             )
         ] += 1
     return rows
@@ -99,19 +101,21 @@ class Parser:
             f = struct.unpack_from(">IIIHHIIIIHHBBBBHHBBH", data, 24 + 48 * i)
             addresses = [str(ipaddress.IPv4Address(value)) for value in f[:2]]
             self.rows[
-                Row(
-                    exporter,
-                    *addresses,
-                    f[9],
-                    f[10],
-                    f[13],
-                    f[3],
-                    f[4],
-                    f[5],
-                    f[6],
-                    sampling & 0x3FFF,
-                    boot + f[7],
-                    boot + f[8],
+                Row._make(
+                    (
+                        exporter,
+                        *addresses,
+                        f[9],
+                        f[10],
+                        f[13],
+                        f[3],
+                        f[4],
+                        f[5],
+                        f[6],
+                        sampling & 0x3FFF,
+                        boot + f[7],
+                        boot + f[8],
+                    )
                 )
             ] += 1
 
@@ -227,14 +231,16 @@ class Parser:
         end = number[153] if 153 in number else boot + number[21]
         selector = number.get(302, number.get(48, 0))
         self.rows[
-            Row(
-                exporter,
-                src,
-                dst,
-                *(number[element] for element in (7, 11, 4, 10, 14, 2, 1)),
-                state.sampling.get(selector, 1),
-                start,
-                end,
+            Row._make(
+                (
+                    exporter,
+                    src,
+                    dst,
+                    *(number[element] for element in (7, 11, 4, 10, 14, 2, 1)),
+                    state.sampling.get(selector, 1),
+                    start,
+                    end,
+                )
             )
         ] += 1
 
@@ -268,7 +274,9 @@ class Parser:
         records = self._xdr_records(body, struct.calcsize(layout), f[-1])
         assert set(records) == {1, 1001, 1002, 1003}
         flow = self._frame(records[1])
-        self.rows[Row(exporter, *flow[:5], in_iface, out_iface, 1, flow[5], rate, 0, 0)] += 1
+        self.rows[
+            Row._make((exporter, *flow[:5], in_iface, out_iface, 1, flow[5], rate, 0, 0))
+        ] += 1
 
     @staticmethod
     def _xdr_records(body: bytes, at: int, count: int) -> dict[int, bytes]:

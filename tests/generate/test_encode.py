@@ -97,7 +97,7 @@ def test_variable_lengths_take_one_or_three_bytes() -> None:
 def test_variable_lengths_come_back(values: list[bytes], long: bool) -> None:
     fields = ((96, VARIABLE, 0), (1, VARIABLE, 32473), (4, 4, 0))
     template = TemplateSpec(300, fields, scope_count=1)
-    columns = [values, values[::-1], np.arange(len(values))]
+    columns: list[encode.Column] = [values, values[::-1], np.arange(len(values))]
     records = encode.encode_records(template, columns, long_lengths=long)
     sets = [encode.ipfix_options_template_set(template), encode.data_set(template, records, 1)]
     parser = Parser()
