@@ -71,8 +71,10 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -
 def schema(
     config: Config = None,
     as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/fields.md.")] = False,
 ) -> None:
     """List the fields that views may name."""
+    from cluster.schema import markdown as page
     from cluster.schema import rows, text
     from flowray.fields import REGISTRY
     from flowray.settings.compile import compile_settings
@@ -81,6 +83,9 @@ def schema(
     registry = REGISTRY
     if config is not None:
         registry = compile_settings(load_settings(config), str(config)).registry
+    if markdown:
+        typer.echo(page(registry), nl=False)
+        return
     typer.echo(json.dumps(rows(registry)) if as_json else text(registry))
 
 

@@ -31,12 +31,12 @@ def test_truth_is_what_a_naive_parser_reads(kind: str) -> None:
     spec = ExporterSpec(kind, "192.0.2.9", domain=3, sampling=128)
     truth: list[Truth] = []
     parser = Parser()
-    for _, _, datagrams in traffic(5, [spec], rate=400, seconds=65, truth=truth):
+    for _, _, datagrams in traffic(5, [spec], rate=150, seconds=65, truth=truth):
         for datagram in datagrams:
             assert len(datagram) <= 1400
             parser.feed(spec.address, datagram)
     known = Truth.joined(truth)
-    assert len(known) > 20_000
+    assert len(known) > 10_000
     assert parser.rows == truth_rows(known)
     assert set(known.sampling.tolist()) == {128}
 

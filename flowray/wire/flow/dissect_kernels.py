@@ -9,15 +9,12 @@ from flowray.wire.flow.link_kernels import (
     DST_HOST,
     DST_MAC,
     DST_PORT,
-    ETYPE,
     ETYPE_ETHERNET,
     ETYPE_IPV4,
     ETYPE_IPV6,
     ETYPE_MPLS,
     ETYPE_MPLS_MULTICAST,
-    ETYPE_PPP,
     FLOW_LABEL,
-    LEAST_ETYPE,
     LENGTH,
     LINK_ETHERNET,
     MALFORMED,
@@ -291,8 +288,6 @@ def dissect(
     pos = offset
     for depth in range(MAX_TUNNELS + 1):
         status, etype, pos = walk_link(buf, pos, end, etype, depth > 0, words, row, dest)
-        if etype >= LEAST_ETYPE and etype != ETYPE_ETHERNET and etype != ETYPE_PPP:
-            put(words, row, dest, ETYPE, etype)
         if status == OK:
             status = _fixed_header(buf, pos, end, etype)
         if status != OK:

@@ -263,11 +263,14 @@ def walk_link(
 ) -> tuple[int, int, int]:
     """(status, EtherType, position) of the network header behind any link headers.
 
+    Stores link fields, and the last EtherType met.
     `nested` says that the frame is inside a tunnel, whose own link header is already stored.
     """
     tags = 0
     stacked = False
     for _ in range(MAX_LINK_HEADERS):
+        if etype >= LEAST_ETYPE and etype != ETYPE_ETHERNET and etype != ETYPE_PPP:
+            put(words, row, dest, ETYPE, etype)
         if etype == ETYPE_IPV4 or etype == ETYPE_IPV6:
             return OK, etype, pos
         status = TRUNCATED
@@ -297,7 +300,7 @@ def walk_link(
         else:
             return UNSUPPORTED, etype, pos
         if status != OK:
-            return status, etype if after == UNKNOWN else after, pos
+            return status, after, pos
         etype = after
     return TOO_DEEP, etype, pos
 

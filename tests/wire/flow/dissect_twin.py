@@ -111,8 +111,6 @@ class Frame:
                 kind, data = ppp(data)
             else:
                 raise Stop(Status.UNSUPPORTED)
-        if kind not in (0x6558, 0x880B) and kind >= 0x600:
-            self.out["etype"] = kind
         raise Stop(Status.TOO_DEEP)
 
     def labels(self, data: bytes, *, named: bool, nested: bool) -> tuple[int, bytes]:

@@ -1,0 +1,105 @@
+"""UDP sockets of a shard: opened so that shards share ports, watched for what the kernel drops, closed without loss."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flowray.errors import FlowrayError
+
+# socket(7) on Linux; the module `socket` lacks these two.
+SO_RCVBUFFORCE = 33
+SO_MEMINFO = 55
+_MEMINFO = struct.Struct("9I")
+_RMEM_ALLOC, _RCVBUF, _DROPS = 0, 1, 8
+
+_WORD = 0xFFFFFFFF
+_DISCARD = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+_DISCARD_PORT = 9
+
+
+class ListenError(FlowrayError):
+    """A socket cannot be opened."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """A bound UDP socket."""
+
+    url: str
+    socket: socket.socket
+    family: int
+    drops: int = 0
+    _told: int = 0
+
+    @property
+    def address(self) -> str:
+        """Where it listens: udp://ADDRESS:PORT."""
+        host, port = self.socket.getsockname()[:2]
+        return f"udp://[{host}]:{port}" if ":" in host else f"udp://{host}:{port}"
+
+    @property
+    def port(self) -> int:
+        port: int = self.socket.getsockname()[1]
+        return port
+
+    def watch(self) -> float:
+        """The share of the receive buffer in use, 0 to 1; brings `drops` (datagrams lost by the kernel) up to date."""
+        info = _MEMINFO.unpack(
+            self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+        )
+        self.drops += info[_DROPS] - self._told & _WORD
+        self._told = info[_DROPS]
+        return float(info[_RMEM_ALLOC] / max(info[_RCVBUF], 1))
+
+    def turn_away(self) -> None:
+        """Let the kernel steer new datagrams to other sockets of the port; those queued here stay readable.
+
+        A connected socket gets datagrams of its peer alone, and Linux passes it over when it picks a socket among those
+        that share a port (since 5.4).
+        """
+        with suppress(OSError):
+            self.socket.connect((_DISCARD[socket.AddressFamily(self.family)], _DISCARD_PORT))
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def listen(url: str, buffer_octets: int) -> Listener:
+    """Open a socket at udp://ADDRESS:PORT, shared with other shards. [::] takes IPv4 as well. Raises ListenError."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "::", parts.port or 0
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return _open(url, family, host, port, buffer_octets)
+    except OSError as error:
+        if host == "::":
+            with suppress(OSError):  # a host without IPv6
+                return _open(url, socket.AF_INET, "0.0.0.0", port, buffer_octets)  # noqa: S104
+        raise ListenError(f"cannot listen on {url}: {error.strerror or error}") from None
+
+
+def _open(url: str, family: int, host: str, port: int, buffer_octets: int) -> Listener:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6 and host == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        _set_buffer(sock, buffer_octets)
+        sock.setblocking(False)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return Listener(url, sock, family)
+
+
+def _set_buffer(sock: socket.socket, octets: int) -> None:
+    """Past net.core.rmem_max where we may, else up to it."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, octets)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, octets)

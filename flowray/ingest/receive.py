@@ -1,0 +1,177 @@
+"""Sockets to `PacketBatch`es: datagrams land in slots, senders are numbered, those not allowed are counted and left out.
+
+A call for each few datagrams would cost more than the datagrams. So when traffic is thin the receiver lets the sockets'
+buffers fill for some milliseconds, watching how full they are, and takes all at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import select
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from flowray.clock import Clock, Rising, wall_clock
+from flowray.ingest.ledger import Account, Ledger
+from flowray.ingest.listen import Listener, listen
+from flowray.ingest.slots import Slots
+from flowray.intervals import AddressSet
+from flowray.wire.packets import OVERFLOW_EXPORTER, Exporters, PacketBatch, address_words
+
+SLOTS = 4096
+"""Datagrams of a batch at most."""
+
+FULL_ENOUGH = 0.4
+"""Share of a receive buffer in use at which it is emptied at once."""
+
+LONGEST_WAIT = 0.020
+"""Seconds that datagrams wait for company at most."""
+
+SHORTEST_NAP, LONGEST_NAP = 0.0005, 0.005
+"""Seconds between looks at the buffers; short while they fill fast."""
+
+REFUSED_TOLD_APART = 1024
+"""Addresses of refused senders that get an account of their own; the others share one, so that a flood of spoofed
+addresses does not use up the numbers of real exporters."""
+
+
+class Receiver:
+    """The UDP sockets of a shard. Not thread-safe."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        exporters: Exporters,
+        ledger: Ledger,
+        *,
+        allow: Sequence[str] = (),
+        buffer_octets: int = 4 << 20,
+        slots: int = SLOTS,
+        clock: Clock = wall_clock,
+    ) -> None:
+        """Open the sockets. `allow`: addresses and prefixes that may send; empty allows all. Raises ListenError."""
+        self._exporters = exporters
+        self._ledger = ledger
+        self._allowed = _address_set(allow) if allow else None
+        self._clock = Rising(clock)
+        self._slots = Slots(slots)
+        self._refused_known = 0
+        self._nap = LONGEST_NAP
+        self.datagrams = 0
+        self.octets = 0
+        self.refused = 0
+        self.listeners: list[Listener] = []
+        self._poll = select.poll()
+        try:
+            for url in urls:
+                listener = listen(url, buffer_octets)
+                self.listeners.append(listener)
+                self._poll.register(listener.socket, select.POLLIN)
+        except BaseException:
+            self.close()
+            raise
+
+    # -- datagrams ---------------------------------------------------------------------------------------------------
+
+    def receive(self, timeout: float) -> PacketBatch | None:
+        """What came in, None if nothing did for `timeout` seconds.
+
+        The batch points into the receiver's slots and is void at the next call. Raises OSError for a broken socket.
+        """
+        if not self._poll.poll(timeout * 1000):
+            return None
+        self._let_fill()
+        return self.take()
+
+    def take(self) -> PacketBatch | None:
+        """What waits at the sockets now, None if nothing does."""
+        taken: list[tuple[int, int, Listener]] = []
+        n = 0
+        for listener in self.listeners:
+            count = self._slots.receive(listener.socket.fileno(), n)
+            if count:
+                taken.append((n, n + count, listener))
+                n += count
+        # A full batch must not always be the first socket's.
+        self.listeners.append(self.listeners.pop(0))
+        return self._batch(n, taken) if n else None
+
+    def _let_fill(self) -> None:
+        deadline = time.monotonic() + LONGEST_WAIT
+        full = self.watch()
+        while full < FULL_ENOUGH and time.monotonic() < deadline:
+            time.sleep(self._nap)
+            before, full = full, self.watch()
+            if full - before > FULL_ENOUGH / 2:
+                self._nap = max(self._nap / 2, SHORTEST_NAP)
+            elif full - before < FULL_ENOUGH / 8:
+                self._nap = min(self._nap * 2, LONGEST_NAP)
+
+    def _batch(self, n: int, taken: list[tuple[int, int, Listener]]) -> PacketBatch:
+        arrival = np.full(n, self._clock(), np.int64)
+        offset, length = self._slots.payloads(n)
+        hi, lo = np.empty(n, np.uint64), np.empty(n, np.uint64)
+        for first, stop, listener in taken:
+            hi[first:stop], lo[first:stop] = self._slots.addresses(first, stop, listener.family)
+        self.datagrams += n
+        self.octets += int(length.sum())
+        if self._allowed is None:
+            exporter = self._exporters.intern(hi, lo)
+            return PacketBatch(self._slots.buf, offset, length, exporter, arrival)
+        good = self._allowed.contains(hi, lo)
+        if not good.all():
+            self._refuse(hi[~good], lo[~good])
+        exporter = self._exporters.intern(hi[good], lo[good])
+        return PacketBatch(self._slots.buf, offset[good], length[good], exporter, arrival[good])
+
+    def _refuse(self, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> None:
+        self.refused += hi.size
+        if self._refused_known < REFUSED_TOLD_APART:
+            before = len(self._exporters)
+            exporter = self._exporters.intern(hi, lo).astype(np.int64)
+            self._refused_known += len(self._exporters) - before
+        else:
+            exporter = np.full(hi.size, OVERFLOW_EXPORTER, np.int64)
+        self._ledger.add(Account.DATAGRAMS, exporter)
+        self._ledger.add(Account.REFUSED, exporter)
+
+    # -- sockets -----------------------------------------------------------------------------------------------------
+
+    def watch(self) -> float:
+        """The share in use of the fullest receive buffer, 0 to 1; counts what the kernel dropped."""
+        return max((listener.watch() for listener in self.listeners), default=0.0)
+
+    @property
+    def kernel_drops(self) -> dict[str, int]:
+        """Datagrams that the kernel dropped by address listened on, as of the last `watch`."""
+        return {listener.address: listener.drops for listener in self.listeners}
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is listened on."""
+        return sorted(listener.address for listener in self.listeners)
+
+    def turn_away(self) -> None:
+        """Get no new datagrams; those queued can still be taken."""
+        for listener in self.listeners:
+            listener.turn_away()
+
+    def close(self) -> None:
+        """Close the sockets; what is queued is lost."""
+        for listener in self.listeners:
+            listener.close()
+        self.listeners = []
+
+
+def _address_set(prefixes: Sequence[str]) -> AddressSet:
+    """Addresses of prefixes, IPv4 as v4-mapped."""
+    intervals = []
+    for prefix in prefixes:
+        network = ipaddress.ip_network(prefix, strict=False)
+        ends = (network.network_address, network.broadcast_address)
+        low, high = (hi << 64 | lo for hi, lo in (address_words(str(end)) for end in ends))
+        intervals.append((low, high))
+    return AddressSet.of(intervals)

@@ -1,0 +1,81 @@
+"""A configuration's mistakes are one line each: file, place, found, allowed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowray.errors import ConfigError
+from flowray.settings.compile import compile_settings
+from flowray.settings.load import load_settings, parse_settings
+from flowray.settings.model import Settings, View
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_default_file_shows_every_option_with_its_default() -> None:
+    shown = load_settings(ROOT / "config" / "default.yaml")
+    compile_settings(shown, "default.yaml")
+    bare = Settings(views=[View(name="by_interface", keys=["peer_src_ip"])])
+    for part in ("listen", "decode", "maps", "state", "cluster"):
+        assert getattr(shown, part) == getattr(bare, part), part
+    differs = {"keys", "window", "sinks"}
+    view, default = shown.views[0], bare.views[0]
+    for option in set(View.model_fields) - differs:
+        assert getattr(view, option) == getattr(default, option), option
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ([], "f: file: found [], allowed a mapping with views"),
+        ({}, "f: views: found nothing, allowed this option is required"),
+        (
+            {"views": [{"name": "a", "keys": ["src_host"], "window": "5 parsecs"}]},
+            "f: views[0].window: found '5 parsecs', allowed a number with a unit (ms, s, m, h, d),"
+            " such as 5m",
+        ),
+        (
+            {"views": [{"name": "a", "keys": ["src_hots"]}]},
+            "f: views[0].keys[0]: found 'src_hots', allowed a field of `flowray schema`; did you"
+            " mean src_host?",
+        ),
+        (
+            {"views": [{"name": "a", "keys": ["as_path"]}]},
+            "f: views[0].keys[0]: found 'as_path', allowed a field that this version fills"
+            " (`flowray schema`)",
+        ),
+        (
+            {"listen": {"flows": ["udp://host:x"]}, "views": [{"name": "a", "keys": ["proto"]}]},
+            "f: listen.flows[0]: found 'udp://host:x', allowed udp://ADDRESS:PORT, such as"
+            " udp://[::]:2055",
+        ),
+    ],
+)
+def test_mistakes(content: Any, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compile_settings(parse_settings(content, "f"), "f")
+    assert str(caught.value) == line
+
+
+def test_unknown_option_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"views\[0\].windw: .*allowed name, keys, counters"):
+        parse_settings({"views": [{"name": "a", "keys": ["proto"], "windw": "5m"}]}, "f")
+
+
+def test_filter_errors_point_at_the_column() -> None:
+    content = {"views": [{"name": "a", "keys": ["proto"], "filter": "proto = tcp and src_hots = 1"}]}
+    with pytest.raises(ConfigError, match=r"views\[0\].filter: column 17"):
+        compile_settings(parse_settings(content, "f"), "f")
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "flowray.yaml"
+    path.write_text("views:\n  - name: [\n")
+    with pytest.raises(ConfigError, match="line 3, column 1"):
+        load_settings(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="found nothing, allowed a configuration file"):
+        load_settings(tmp_path / "none.yaml")
