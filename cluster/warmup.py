@@ -17,6 +17,7 @@ from flowray.generate.capture import write_capture
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import parse_settings
 from flowray.sinks.files import FileKind
+from flowray.sinks.warmup import warm_up as warm_up_sinks
 
 RECORDS = 4000
 
@@ -59,6 +60,7 @@ def warm_up() -> None:
         root = Path(directory)
         capture = root / "warm-up.pcap"
         steps: list[tuple[str, Callable[[], object]]] = [
+            ("rendering and files", warm_up_sinks),
             (
                 "traffic and captures",
                 lambda: write_capture(capture, bench_traffic(RECORDS, distinct=500, mix=MIX)),

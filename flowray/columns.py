@@ -44,11 +44,16 @@ class Layout:
 
 @dataclass(slots=True)
 class Columns:
-    """`n` records of a layout: `words` has shape (layout.words, capacity), uint64, C order."""
+    """`n` records of a layout: `words` has shape (layout.words, capacity), uint64, C order.
+
+    `since` (ns) is when the records could first be decoded, for data that was held for its template: they are late by
+    that, whenever their datagrams arrived. 0 for all others.
+    """
 
     layout: Layout
     words: Words
     n: int = field(default=0)
+    since: int = 0
 
     @classmethod
     def empty(cls, layout: Layout, capacity: int) -> Columns:
@@ -69,4 +74,4 @@ class Columns:
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Columns:
         """A copy with these rows (indices or mask)."""
         words = np.ascontiguousarray(self.words[:, : self.n][:, rows])
-        return Columns(self.layout, words, words.shape[1])
+        return Columns(self.layout, words, words.shape[1], self.since)

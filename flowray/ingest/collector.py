@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from flowray.columns import Columns, Layout
 from flowray.hashing import Interner
@@ -21,6 +22,9 @@ from flowray.wire.packets import Exporters, PacketBatch
 
 TEXT_LIMIT = 1 << 20
 """Interned strings of a shard; past half of it the interner is renewed at a hand-over."""
+
+CLOCK_SKEW_NS = 10_000_000_000
+"""How far ahead of its datagram's arrival a flow may begin before its exporter's clock is called wrong."""
 
 
 class Collector:
@@ -76,8 +80,18 @@ class Collector:
             counts = np.bincount(exporter)
             seen = np.flatnonzero(counts)
             self.ledger.add(Account.RECORDS, seen, counts[seen])
+            self._count_skewed(columns, exporter)
             for view in self._views:
                 view.offer(columns, self._texts)
+
+    def _count_skewed(self, columns: Columns, exporter: npt.NDArray[np.int64]) -> None:
+        """Records that begin well after their datagram arrived: their exporter's clock is ahead of ours."""
+        if "timestamp_start" not in self.layout:
+            return
+        latest = columns["timestamp_arrival"] + np.uint64(CLOCK_SKEW_NS)
+        ahead = columns["timestamp_start"] > latest
+        if ahead.any():
+            self.ledger.add(Account.SKEWED, exporter[ahead])
 
     def _enrich(self, columns: Columns, messages: Messages) -> None:
         context = Context(self.exporters, self._decoder.options, self._texts, self._maps)
@@ -91,10 +105,10 @@ class Collector:
         news, self._decoder.learned = self._decoder.learned, []
         return [(self.exporters.address(x.key.exporter), x) for x in news]
 
-    def install(self, address: str, learned: Learned) -> None:
+    def install(self, address: str, learned: Learned, now_ns: int) -> None:
         """Take a template or fact that another shard learned; data held for it is decoded."""
         exporter = self.exporters.intern_one(address)
-        self._offer(self._decoder.install_from_store(exporter, learned))
+        self._offer(self._decoder.install_from_store(exporter, learned, now_ns))
 
     def waiting(self) -> list[tuple[str, int, int, int]]:
         """Templates that held data waits for: (exporter address, domain, version, id)."""

@@ -35,6 +35,12 @@ REMEMBERED_SETS = 4096
 
 REMEMBERED_DOMAINS = 1 << 16
 
+NEWS_LIMIT = 1 << 17
+"""Templates and facts kept for the template store until it asks."""
+
+SUBJECTS_LIMIT = 1 << 20
+"""Templates and facts whose time of telling is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class DecodeSettings:
@@ -61,11 +67,15 @@ class Messages(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """A template or a fact that an exporter told: what shards share through the template store."""
+    """A template or a fact that an exporter told: what shards share through the template store.
+
+    `at` (ns) is when it was told: of two that contradict each other the later one holds.
+    """
 
     key: TemplateKey
     template: Template | None
     fact: Fact | None
+    at: int
 
 
 Enrich = Callable[[Columns, Messages], None]
@@ -99,6 +109,7 @@ class FlowDecoder:
             settings.hold_octets_per_exporter, settings.hold_octets, settings.hold_age_ns
         )
         self.learned: list[Learned] = []
+        self._told_at: dict[tuple[TemplateKey, int, int], int] = {}
         self._remembered: dict[tuple[int, int, int], set[tuple[int, bytes]]] = defaultdict(set)
         self._sequence_slot: dict[tuple[int, int, int], int] = {}
         self._sequence = np.zeros((64, 4), np.int64)
@@ -184,7 +195,7 @@ class FlowDecoder:
         self._remember(place, seen)
         if all(self._knows(place, t) for t in found):
             return None
-        return lambda: self._learn_templates(place, seen, found)
+        return lambda: self._learn_templates(place, seen, found, int(m.arrival[i]))
 
     def _knows(self, place: tuple[int, int, int], t: Template | Withdrawal) -> bool:
         known = self.templates.get(TemplateKey(*place, t.id))
@@ -197,6 +208,7 @@ class FlowDecoder:
         place: tuple[int, int, int],
         seen: tuple[int, bytes],
         found: list[Template | Withdrawal],
+        now_ns: int,
     ) -> Iterator[Columns]:
         # A set that redefines a template makes earlier sets news again.
         self._remembered[place] = {seen}
@@ -205,9 +217,9 @@ class FlowDecoder:
             if isinstance(t, Withdrawal):
                 self._withdraw(key)
             elif self.install(key, t):
-                self.learned.append(Learned(key, t, None))
+                self._learn(Learned(key, t, None, now_ns))
                 self._ledger.add_one(Account.TEMPLATES, key.exporter)
-                yield from self._release_held(key)
+                yield from self._release_held(key, now_ns)
             else:
                 self._ledger.add_one(Account.TEMPLATES_REFUSED, key.exporter)
 
@@ -221,16 +233,31 @@ class FlowDecoder:
         """Take a template as told, by the exporter or by the template store."""
         return self.templates.put(key, template)
 
-    def install_from_store(self, exporter: int, learned: Learned) -> Iterator[Columns]:
-        """Take what another shard learned, unless the exporter told this one; decodes what was held for it."""
+    def _learn(self, learned: Learned) -> None:
+        """Note news from an exporter, to be shared. Bounded: a flood of spoofed news is not shared."""
+        if len(self.learned) < NEWS_LIMIT:
+            self.learned.append(learned)
+        if len(self._told_at) >= SUBJECTS_LIMIT:
+            self._told_at.clear()
+        self._told_at[_subject(learned)] = learned.at
+
+    def install_from_store(
+        self, exporter: int, learned: Learned, now_ns: int
+    ) -> Iterator[Columns]:
+        """Take what another shard learned, unless this one knows as much or better; decodes what was held for it."""
         key = replace(learned.key, exporter=exporter)
-        if learned.fact is not None:
-            if self.options.get(exporter, key.domain, *learned.fact[:2]) is None:
-                self.options.store(exporter, key.domain, *learned.fact)
+        subject = _subject(learned._replace(key=key))
+        if self._told_at.get(subject, -1) >= learned.at:
             return
-        template = learned.template
-        if template is not None and self.templates.get(key) is None and self.install(key, template):
-            yield from self._release_held(key)
+        if learned.fact is not None:
+            self.options.store(exporter, key.domain, *learned.fact)
+        elif learned.template is None or not self.install(key, learned.template):
+            return
+        self._told_at[subject] = learned.at
+        # The exporter's own words about it are news again, whatever this shard remembers of them.
+        self._remembered.pop((exporter, key.domain, key.version), None)
+        if learned.template is not None:
+            yield from self._release_held(key, now_ns)
 
     def _options_change(
         self,
@@ -253,7 +280,7 @@ class FlowDecoder:
             for values in records:
                 for fact in self.options.news(exporter, domain, values):
                     self.options.store(exporter, domain, *fact)
-                    self.learned.append(Learned(TemplateKey(*place, 0), None, fact))
+                    self._learn(Learned(TemplateKey(*place, 0), None, fact, int(m.arrival[i])))
             yield from ()
 
         return apply
@@ -367,7 +394,7 @@ class FlowDecoder:
             evicted[n] = False
         self._ledger.add(Account.SETS_EVICTED, exporter[evicted])
 
-    def _release_held(self, key: TemplateKey) -> Iterator[Columns]:
+    def _release_held(self, key: TemplateKey, now_ns: int) -> Iterator[Columns]:
         held = self.hold.take(key)
         if not held:
             return
@@ -395,7 +422,9 @@ class FlowDecoder:
                 if apply is not None:
                     yield from apply()
             return
-        yield from self._decode_run(messages, sets, None)
+        for columns in self._decode_run(messages, sets, None):
+            columns.since = now_ns
+            yield columns
 
     def expire(self, now_ns: int) -> None:
         """Give up held sets that are older than the bound."""
@@ -464,3 +493,10 @@ class FlowDecoder:
             self._restarted = np.concatenate((self._restarted, np.zeros_like(self._restarted)))
         self._sequence_slot[place] = slot
         return slot
+
+
+def _subject(learned: Learned) -> tuple[TemplateKey, int, int]:
+    """What news is about: a template, or one fact (topic, id) of a domain."""
+    if learned.fact is None:
+        return learned.key, 0, 0
+    return learned.key, learned.fact[0], learned.fact[1]

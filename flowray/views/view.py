@@ -180,6 +180,9 @@ class View:
         assert self._fold is not None
         arrival = columns["timestamp_arrival"].astype(np.int64)
         time = columns["timestamp_start"].astype(np.int64) if plan.by_start else arrival
+        if columns.since:
+            # Held data: its window may be committed already, so it counts as late by the time it was held.
+            arrival = np.maximum(arrival, columns.since)
         words, n = columns.words, columns.n
         if plan.split:
             words, source, time = self._split(columns, time)

@@ -1,0 +1,53 @@
+"""Fuzz one target with atheris (libFuzzer): `python -m tests.fuzz.run TARGET [libFuzzer's arguments]`.
+
+scripts/fuzz calls it. Kernels check their bounds; they are not instrumented, the Python around them is.
+"""
+
+import os
+import random
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNELS = ROOT / ".cache" / "numba-boundscheck"
+os.environ["NUMBA_BOUNDSCHECK"] = "1"
+os.environ["NUMBA_CACHE_DIR"] = str(KERNELS)
+
+import atheris  # noqa: E402 (numba reads its environment when it is imported)
+
+INSTRUMENTED = (
+    "flowray.ingest", "flowray.views", "flowray.maps", "flowray.primitives", "flowray.intervals",
+    "flowray.wire",
+)  # fmt: skip
+COMPILED = (
+    "flowray.hashing", "flowray.views.kernels", "flowray.wire.flow.kernels", "flowray.wire.flow.frames",
+    "flowray.wire.flow.dissect_kernels", "flowray.wire.flow.link_kernels",
+    "flowray.wire.flow.sflow_flow_kernels", "flowray.wire.flow.sflow_kernels",
+    "flowray.wire.flow.sflow_record_kernels", "flowray.wire.packets_kernels", "flowray.wire.pcap_kernels",
+    "flowray.wire.pcap_writer_kernels",
+)  # fmt: skip
+"""Modules that numba compiles: it reads their bytecode, which must be their own."""
+
+
+def main() -> None:
+    name = sys.argv.pop(1)
+    with atheris.instrument_imports(include=list(INSTRUMENTED), exclude=list(COMPILED)):
+        from tests.fuzz import framing, targets
+    target = targets.TARGETS[name]
+
+    def run(data: bytes) -> None:
+        target(data)
+
+    def mutate(data: bytes, most: int, seed: int) -> bytes:
+        random.seed(seed)
+        if not data:
+            return atheris.Mutate(data, most)
+        return data[:1] + framing.mutate(data[1:], most - 1, seed, atheris.Mutate)
+
+    custom = {"custom_mutator": mutate} if name in targets.FRAMED else {}
+    atheris.Setup(sys.argv, run, **custom)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
