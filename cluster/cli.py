@@ -1,4 +1,6 @@
-"""The command line: `flowray VERB`. Verbs import what they need when they run, so that help is quick."""
+"""The command line: `flowray VERB`. Verbs import what they need when they run, so that help is
+quick.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ def sinks_for(program: Program, out: Path | None, kind: FileKind) -> SinkFor:
     def sinks(view: str, partition: int) -> Sequence[Sink]:
         del partition
         if view not in files:
-            made = open_sinks(program, view) if out is None else [one_file(program, view, out, kind)]
+            made = (
+                open_sinks(program, view) if out is None else [one_file(program, view, out, kind)]
+            )
             files[view] = list(made)
         return files[view]
 
@@ -53,9 +55,7 @@ class Captures:
 
     def __init__(self, paths: Sequence[Path], exporters: Exporters) -> None:
         """Raises CaptureError for a file that cannot be read at all."""
-        self.readers = [
-            CaptureReader(path, exporters, None, PACKETS_PER_BATCH) for path in paths
-        ]
+        self.readers = [CaptureReader(path, exporters, None, PACKETS_PER_BATCH) for path in paths]
 
     def __iter__(self) -> Iterator[PacketBatch]:
         if len(self.readers) == 1:

@@ -8,7 +8,9 @@ from flowray.fields import Alternatives, Field, Registry
 
 
 def elements_text(alternatives: Alternatives) -> str:
-    """Elements of a field: `8|27` are tried together, `, then ` separates alternatives, PEN:id is enterprise."""
+    """Elements of a field: `8|27` are tried together, `, then ` separates alternatives, PEN:id is
+    enterprise.
+    """
     groups = []
     for group in alternatives:
         groups.append("|".join(f"{e[0]}:{e[1]}" if isinstance(e, tuple) else str(e) for e in group))

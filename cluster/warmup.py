@@ -1,4 +1,6 @@
-"""Compile every kernel by using it once on a little generated traffic; numba keeps the results on disk."""
+"""Compile every kernel by using it once on a little generated traffic; numba keeps the results on
+disk.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +55,13 @@ def _replay(capture: Path, out: Path, kind: FileKind) -> Callable[[], object]:
 
 
 def warm_up() -> None:
-    """Run the flow path over a capture of all protocols, with a progress bar; a few seconds if nothing is to compile."""
+    """Run the flow path over a capture of all protocols, with a progress bar; a few seconds if
+    nothing is to compile.
+    """
     columns = (TextColumn("compiling kernels: {task.description}"), BarColumn())
-    bar = Progress(*columns, MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True))
+    bar = Progress(
+        *columns, MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True)
+    )
     with bar, tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         capture = root / "warm-up.pcap"

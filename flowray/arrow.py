@@ -1,13 +1,14 @@
 """Native batches as Arrow tables and back: what shards, aggregators and sinks hand each other.
 
-A column per field, named by primitive: numbers in the smallest unsigned type that holds their bits, addresses as
-fixed_size_binary(16) in network order, MAC addresses as uint64, times as int64 nanoseconds, interned values as
-dictionaries of binary.
+A column per field, named by primitive: numbers in the smallest unsigned type that holds their bits,
+addresses as fixed_size_binary(16) in network order, MAC addresses as uint64, times as int64
+nanoseconds, interned values as dictionaries of binary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ def to_arrow(columns: Columns, names: Iterable[str], texts: Interner) -> pa.Tabl
     return pa.table(arrays)
 
 
-def _to_array(field: Field, words: Words, texts: Interner) -> pa.Array:
+def _to_array(field: Field, words: Words, texts: Interner) -> pa.Array[Any]:
     if field.kind is Kind.ADDRESS:
         raw = np.ascontiguousarray(words.T).astype(">u8").tobytes()
         return pa.FixedSizeBinaryArray.from_buffers(
@@ -47,7 +48,7 @@ def _to_array(field: Field, words: Words, texts: Interner) -> pa.Array:
     if field.kind.interned:
         ids, index = np.unique(words, return_inverse=True)
         return pa.DictionaryArray.from_arrays(
-            pa.array(index.astype(np.int32)), pa.array(texts.values(ids), pa.binary())
+            pa.array(index.astype(np.int32), pa.int32()), pa.array(texts.values(ids), pa.binary())
         )
     kind = arrow_type(field)
     if field.bits < 64 and field.kind is not Kind.TIME:
@@ -68,7 +69,7 @@ def from_arrow(table: pa.Table, layout: Layout, texts: Interner) -> Columns:
     return columns
 
 
-def _to_words(field: Field, array: pa.Array, texts: Interner) -> Words:
+def _to_words(field: Field, array: Any, texts: Interner) -> Words:
     if field.kind is Kind.ADDRESS:
         raw = np.frombuffer(array.buffers()[1], ">u8")[2 * array.offset :][: 2 * len(array)]
         return raw.reshape(-1, 2).T.astype(np.uint64)
@@ -76,4 +77,5 @@ def _to_words(field: Field, array: pa.Array, texts: Interner) -> Words:
         ids = texts.add_all(array.dictionary.to_pylist())
         index: npt.NDArray[np.int32] = array.indices.to_numpy(zero_copy_only=False)
         return ids[index] if len(ids) else np.zeros(len(array), np.uint64)
-    return array.to_numpy(zero_copy_only=False).astype(np.uint64)
+    words: Words = array.to_numpy(zero_copy_only=False).astype(np.uint64)
+    return words

@@ -15,7 +15,9 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 
 
 class Layout:
-    """Which fields a batch holds and at which word row each begins (addresses take two rows: high, low)."""
+    """Which fields a batch holds and at which word row each begins (addresses take two rows: high,
+    low).
+    """
 
     __slots__ = ("_index", "fields", "names", "words")
 
@@ -46,8 +48,8 @@ class Layout:
 class Columns:
     """`n` records of a layout: `words` has shape (layout.words, capacity), uint64, C order.
 
-    `since` (ns) is when the records could first be decoded, for data that was held for its template: they are late by
-    that, whenever their datagrams arrived. 0 for all others.
+    `since` (ns) is when the records could first be decoded, for data that was held for its
+    template: they are late by that, whenever their datagrams arrived. 0 for all others.
     """
 
     layout: Layout

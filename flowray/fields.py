@@ -1,8 +1,9 @@
 """The registry of record fields: one row per primitive.
 
-Decoders, views, sinks, the schema command and docs/fields.md all read this table. Names are pmacct's primitive names
-and keys its JSON keys, since those are what operators know. Element numbers are IANA IPFIX information elements
-(RFC 7012; NetFlow v9 field types below 128 are the same numbers); a pair (PEN, id) is an enterprise element.
+Decoders, views, sinks, the schema command and docs/fields.md all read this table. Names are
+pmacct's primitive names and keys its JSON keys, since those are what operators know. Element
+numbers are IANA IPFIX information elements (RFC 7012; NetFlow v9 field types below 128 are the same
+numbers); a pair (PEN, id) is an enterprise element.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ Element: TypeAlias = int | tuple[int, int]
 """An IANA element id, or (PEN, id)."""
 
 Alternatives: TypeAlias = tuple[tuple[Element, ...], ...]
-"""Groups in order of preference: the first group of which a template has any member is taken; within a group, the first
-member that is not zero in the record wins (IPv4 or IPv6 address, ingress or egress counter)."""
+"""Groups in order of preference: the first group of which a template has any member is taken;
+within a group, the first member that is not zero in the record wins (IPv4 or IPv6 address, ingress
+or egress counter).
+"""
 
 
 class Kind(StrEnum):

@@ -1,12 +1,14 @@
-"""Hash tables over columns: `Index` maps pairs of words to a word, `Interner` maps byte strings to dense ids.
+"""Hash tables over columns: `Index` maps pairs of words to a word, `Interner` maps byte strings to
+dense ids.
 
-Both are open-addressing tables in numpy arrays, so that compiled loops read and write them; Python only grows them.
+Both are open-addressing tables in numpy arrays, so that compiled loops read and write them; Python
+only grows them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +18,15 @@ U64: TypeAlias = npt.NDArray[np.uint64]
 I64: TypeAlias = npt.NDArray[np.int64]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
+Word: TypeAlias = Any
+"""A scalar in compiled code, whose width and sign numba infers and no Python type tells."""
+
 MISSING = np.uint64(0xFFFFFFFFFFFFFFFF)
 """What `Index.get` answers for a key that it lacks; never a stored value."""
 
 
 @njit(cache=True, nogil=True, inline="always")
-def mix(a: int, b: int) -> int:
+def mix(a: Word, b: Word) -> Word:
     """Hash two words to one (xor-multiply-shift, good in the low bits)."""
     h = (a ^ np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xFF51AFD7ED558CCD)
     h ^= h >> np.uint64(32)
@@ -30,7 +35,7 @@ def mix(a: int, b: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def index_put(keys: U64, values: U64, used: Bytes, a: int, b: int, value: int) -> int:
+def index_put(keys: U64, values: U64, used: Bytes, a: Word, b: Word, value: Word) -> Word:
     """Store one value; returns 1 if the key is new. The table must have a free slot."""
     mask = used.size - 1
     s = np.int64(mix(a, b) & np.uint64(mask))
@@ -45,7 +50,7 @@ def index_put(keys: U64, values: U64, used: Bytes, a: int, b: int, value: int) -
 
 
 @njit(cache=True, nogil=True)
-def index_get(keys: U64, values: U64, used: Bytes, a: int, b: int) -> int:
+def index_get(keys: U64, values: U64, used: Bytes, a: Word, b: Word) -> Word:
     """The value of one key, or MISSING."""
     mask = used.size - 1
     s = np.int64(mix(a, b) & np.uint64(mask))
@@ -113,7 +118,7 @@ class Index:
 
 
 @njit(cache=True, nogil=True)
-def hash_bytes(buf: Bytes, start: int, length: int) -> int:
+def hash_bytes(buf: Bytes, start: Word, length: Word) -> Word:
     """FNV-1a over a slice, finished with a multiply so that low bits are usable."""
     h = np.uint64(0xCBF29CE484222325)
     for i in range(start, start + length):
@@ -125,16 +130,17 @@ def hash_bytes(buf: Bytes, start: int, length: int) -> int:
 def intern_many(
     buf: Bytes,
     location: U64,
-    begin: int,
+    begin: Word,
     ids: U64,
     arena: Bytes,
     value_offset: I64,
     value_hash: U64,
     slots: I64,
     state: I64,
-    limit: int,
-) -> int:
-    """Replace locations (offset << 16 | length) by ids from `begin` on; returns the index it stopped at for want of room.
+    limit: Word,
+) -> Word:
+    """Replace locations (offset << 16 | length) by ids from `begin` on; returns the index it
+    stopped at for want of room.
 
     state = [values stored, arena bytes used, strings refused because `limit` values are stored].
     """
@@ -182,7 +188,7 @@ def intern_many(
 
 
 @njit(cache=True, nogil=True)
-def _rehash(value_hash: U64, count: int, slots: I64) -> None:
+def _rehash(value_hash: U64, count: Word, slots: I64) -> None:
     mask = slots.size - 1
     for v in range(1, count):
         s = np.int64(value_hash[v] & np.uint64(mask))

@@ -126,4 +126,3 @@ def summarise(
         ledger=ledger,
         problems=problems(ledger, held=held, open_records=still_open),
     )
-

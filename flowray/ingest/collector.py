@@ -1,4 +1,6 @@
-"""The engine of an ingest shard: datagrams in, partials of views out. Knows no sockets, no clock, no Ray."""
+"""The engine of an ingest shard: datagrams in, partials of views out. Knows no sockets, no clock,
+no Ray.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from flowray.columns import Columns, Layout
 from flowray.hashing import Interner
@@ -24,11 +27,15 @@ TEXT_LIMIT = 1 << 20
 """Interned strings of a shard; past half of it the interner is renewed at a hand-over."""
 
 CLOCK_SKEW_NS = 10_000_000_000
-"""How far ahead of its datagram's arrival a flow may begin before its exporter's clock is called wrong."""
+"""How far ahead of its datagram's arrival a flow may begin before its exporter's clock is called
+wrong.
+"""
 
 
 class Collector:
-    """Decodes, enriches and folds. Partials are numbered, and kept until acknowledged. Not thread-safe."""
+    """Decodes, enriches and folds. Partials are numbered, and kept until acknowledged. Not
+    thread-safe.
+    """
 
     def __init__(self, program: Program, shard: str = "0", incarnation: str | None = None) -> None:
         self.shard = shard
@@ -59,7 +66,8 @@ class Collector:
     def decoder(self) -> FlowDecoder:
         return self._decoder
 
-    # -- datagrams ---------------------------------------------------------------------------------------------------
+    # -- datagrams ---------------------------------------------------------------------------------
+    # ------------------
 
     def feed(self, batch: PacketBatch) -> None:
         """Account a batch of datagrams and fold its records into the views' partials."""
@@ -85,7 +93,9 @@ class Collector:
                 view.offer(columns, self._texts)
 
     def _count_skewed(self, columns: Columns, exporter: npt.NDArray[np.int64]) -> None:
-        """Records that begin well after their datagram arrived: their exporter's clock is ahead of ours."""
+        """Records that begin well after their datagram arrived: their exporter's clock is ahead of
+        ours.
+        """
         if "timestamp_start" not in self.layout:
             return
         latest = columns["timestamp_arrival"] + np.uint64(CLOCK_SKEW_NS)
@@ -98,7 +108,8 @@ class Collector:
         for step in self._steps:
             step(columns, messages, context)
 
-    # -- state shared through the template store ---------------------------------------------------------------------
+    # -- state shared through the template store
+    # ---------------------------------------------------------------------
 
     def learned(self) -> list[tuple[str, Learned]]:
         """What exporters told since the last call: (exporter address, template or fact)."""
@@ -117,7 +128,8 @@ class Collector:
             for k in self._decoder.hold.waiting
         ]
 
-    # -- partials ----------------------------------------------------------------------------------------------------
+    # -- partials ----------------------------------------------------------------------------------
+    # ------------------
 
     @property
     def pending_rows(self) -> int:
@@ -132,11 +144,14 @@ class Collector:
         )
         return kept + sum(view.nbytes for view in self._views)
 
-    def hand_over(self, watermark: int, *, skip: frozenset[tuple[str, int]] = frozenset()) -> list[Partial]:
+    def hand_over(
+        self, watermark: int, *, skip: frozenset[tuple[str, int]] = frozenset()
+    ) -> list[Partial]:
         """Partials of all views since the last call, numbered; each is kept until `acknowledge`.
 
-        Views with a (name, partition) in `skip` keep folding into the same partial: their aggregator lags. A view without
-        rows hands over an empty partial, which carries the watermark.
+        Views with a (name, partition) in `skip` keep folding into the same partial: their
+        aggregator lags. A view without rows hands over an empty partial, which carries the
+        watermark.
         """
         self._decoder.expire(watermark)
         partials = []
@@ -152,10 +167,16 @@ class Collector:
             self._renew_texts()
         return partials
 
-    def _number(self, place: tuple[str, int], watermark: int, table: object) -> Partial:
+    def _number(self, place: tuple[str, int], watermark: int, table: pa.Table | None) -> Partial:
         self._sequence[place] += 1
         partial = Partial(
-            place[0], place[1], self.shard, self.incarnation, self._sequence[place], watermark, table
+            place[0],
+            place[1],
+            self.shard,
+            self.incarnation,
+            self._sequence[place],
+            watermark,
+            table,
         )
         if table is not None:
             self._unacknowledged[place].append(partial)
@@ -176,7 +197,8 @@ class Collector:
         """Partials to send again to an aggregator that came back, oldest first."""
         return list(self._unacknowledged[view, partition])
 
-    # -- looking at it -----------------------------------------------------------------------------------------------
+    # -- looking at it -----------------------------------------------------------------------------
+    # ------------------
 
     @property
     def sets_held(self) -> int:
@@ -187,14 +209,15 @@ class Collector:
         return self.ledger.snapshot()
 
 
-def _is_sflow(batch: PacketBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _is_sflow(batch: PacketBatch) -> npt.NDArray[np.bool_]:
     """Datagrams that begin as sFlow does: a version of 32 bits below 65,536 (n,)."""
     long = batch.length >= 4
     at = np.where(long, batch.offset, 0)
-    return long & (batch.buf[at] == 0) & (batch.buf[np.where(long, at + 1, 0)] == 0)
+    sampled: npt.NDArray[np.bool_] = long & (batch.buf[at] == 0) & (batch.buf[np.where(long, at + 1, 0)] == 0)
+    return sampled
 
 
-def _choose(batch: PacketBatch, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> PacketBatch:
+def _choose(batch: PacketBatch, mask: npt.NDArray[np.bool_]) -> PacketBatch:
     return PacketBatch(
         batch.buf,
         batch.offset[mask],

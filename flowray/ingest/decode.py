@@ -1,7 +1,7 @@
 """NetFlow v5, v9 and IPFIX datagrams to native columns.
 
-Templates and options data take effect in the order of arrival: the sets of a batch are decoded in runs, and a run ends
-where a template or an option changes something.
+Templates and options data take effect in the order of arrival: the sets of a batch are decoded in
+runs, and a run ends where a template or an option changes something.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from flowray.wire.packets import PacketBatch
 I64 = npt.NDArray[np.int64]
 
 REMEMBERED_SETS = 4096
-"""Template and options sets known by heart per observation domain, so that repeats cost a dictionary look-up."""
+"""Template and options sets known by heart per observation domain, so that repeats cost a
+dictionary look-up.
+"""
 
 
 REMEMBERED_DOMAINS = 1 << 16
@@ -82,7 +84,9 @@ Enrich = Callable[[Columns, Messages], None]
 
 
 class FlowDecoder:
-    """State of all NetFlow and IPFIX exporters of a shard: templates, options, held sets, sequence accounts."""
+    """State of all NetFlow and IPFIX exporters of a shard: templates, options, held sets, sequence
+    accounts.
+    """
 
     def __init__(
         self,
@@ -120,10 +124,12 @@ class FlowDecoder:
         self._texts = texts
         self.options.rebuild(texts)
 
-    # -- batches -----------------------------------------------------------------------------------------------------
+    # -- batches -----------------------------------------------------------------------------------
+    # ------------------
 
     def decode(self, batch: PacketBatch) -> Iterator[Columns]:
-        """Native columns of all records of a batch, in a few parts. Never raises for what the network sent.
+        """Native columns of all records of a batch, in a few parts. Never raises for what the
+        network sent.
 
         Datagrams of other protocols (sFlow) must not be in the batch.
         """
@@ -169,7 +175,8 @@ class FlowDecoder:
         options = (template >= 0) & self.templates.is_options[np.maximum(template, 0)]
         return np.flatnonzero((tail[:, k.S_KIND] != k.SET_DATA) | options) + begin
 
-    # -- templates and options ---------------------------------------------------------------------------------------
+    # -- templates and options
+    # ---------------------------------------------------------------------------------------
 
     def _control_change(self, m: Messages, row: I64) -> Callable[[], Iterator[Columns]] | None:
         """What a template or options set changes, as a deferred call; None if nothing."""
@@ -241,10 +248,10 @@ class FlowDecoder:
             self._told_at.clear()
         self._told_at[_subject(learned)] = learned.at
 
-    def install_from_store(
-        self, exporter: int, learned: Learned, now_ns: int
-    ) -> Iterator[Columns]:
-        """Take what another shard learned, unless this one knows as much or better; decodes what was held for it."""
+    def install_from_store(self, exporter: int, learned: Learned, now_ns: int) -> Iterator[Columns]:
+        """Take what another shard learned, unless this one knows as much or better; decodes what
+        was held for it.
+        """
         key = replace(learned.key, exporter=exporter)
         subject = _subject(learned._replace(key=key))
         if self._told_at.get(subject, -1) >= learned.at:
@@ -270,7 +277,8 @@ class FlowDecoder:
         exporter, domain, _ = place
         self._count_options(m, i, template, seen[1])
         records = list(record_values(template, seen[1]))
-        # Later records of the set may repeat or overrule earlier ones: any news makes all of them apply in order.
+        # Later records of the set may repeat or overrule earlier ones: any news makes all of them
+        # apply in order.
         if not any(self.options.news(exporter, domain, values) for values in records):
             self._remember(place, seen)
             return None
@@ -301,7 +309,8 @@ class FlowDecoder:
             known.clear()
         known.add(seen)
 
-    # -- data --------------------------------------------------------------------------------------------------------
+    # -- data --------------------------------------------------------------------------------------
+    # ------------------
 
     def _decode_run(
         self, m: Messages, sets: I64, unknown: npt.NDArray[np.bool_] | None
@@ -326,7 +335,9 @@ class FlowDecoder:
                     yield columns
 
     def _place_boot_times(self, m: Messages) -> None:
-        """Put the boot time told by options (ms) into IPFIX header rows, where NetFlow v9 has its uptime."""
+        """Put the boot time told by options (ms) into IPFIX header rows, where NetFlow v9 has its
+        uptime.
+        """
         if not self.options.knows(Topic.BOOT):
             return
         ipfix = np.flatnonzero(m.header[:, k.H_VERSION] == k.IPFIX)
@@ -431,7 +442,8 @@ class FlowDecoder:
         for exporter, n in self.hold.expire(now_ns):
             self._ledger.add_one(Account.SETS_EXPIRED, exporter, n)
 
-    # -- accounts ----------------------------------------------------------------------------------------------------
+    # -- accounts ----------------------------------------------------------------------------------
+    # ------------------
 
     def _account(self, m: Messages, unknown: npt.NDArray[np.bool_]) -> None:
         exporter = m.exporter.astype(np.int64)

@@ -1,7 +1,8 @@
-"""Column operations that complete decoded records: header fields, options look-ups, sampling, derived fields.
+"""Column operations that complete decoded records: header fields, options look-ups, sampling,
+derived fields.
 
-Each step fills one field (or a few that go together) of a batch from others. `STEPS` lists them with what they need;
-a batch runs only those whose fields its layout holds.
+Each step fills one field (or a few that go together) of a batch from others. `STEPS` lists them
+with what they need; a batch runs only those whose fields its layout holds.
 """
 
 from __future__ import annotations
@@ -149,8 +150,9 @@ def vrf_names(c: Columns, m: Messages, x: Context) -> None:
 
 
 def route_distinguisher(c: Columns, m: Messages, x: Context) -> None:
-    """RD of the ingress VRF if known and not zero, else of the egress VRF, else 0:0:0; by VRF id if the exporter tells no
-    RDs at all. The VRF's name follows the same choice."""
+    """RD of the ingress VRF if known and not zero, else of the egress VRF, else 0:0:0; by VRF id if
+    the exporter tells no RDs at all. The VRF's name follows the same choice.
+    """
     del m
     none = np.uint64(x.texts.add(b"0:0:0"))
     unknown, flow = np.uint64(x.texts.add(b"unknown")), np.uint64(x.texts.add(b"flow"))
@@ -188,8 +190,9 @@ def _interned(texts: Interner, values: U64, render: Callable[[int], str]) -> U64
 
 
 def sampling_rate(c: Columns, m: Messages, x: Context) -> None:
-    """The rate that applies, 0 if none is known: operator's, sampler's by options, the record's, the domain's default by
-    options, the message header's."""
+    """The rate that applies, 0 if none is known: operator's, sampler's by options, the record's,
+    the domain's default by options, the message header's.
+    """
     rate = np.zeros(c.n, np.uint64)
     override = x.maps.rates(x.exporters)
     if override is not None:

@@ -1,4 +1,6 @@
-"""Data sets whose template has not come yet: held, bounded by octets per exporter and in all, and by age."""
+"""Data sets whose template has not come yet: held, bounded by octets per exporter and in all, and
+by age.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from flowray.ingest.templates import TemplateKey
 
 @dataclass(slots=True)
 class HeldSet:
-    """One data set: its octets, the header row of its message (kernels.HEADER_COLUMNS int64) and its arrival (ns)."""
+    """One data set: its octets, the header row of its message (kernels.HEADER_COLUMNS int64) and
+    its arrival (ns).
+    """
 
     raw: bytes
     header: npt.NDArray[np.int64]

@@ -1,9 +1,8 @@
 """The ledger: every datagram, set and record ends in exactly one account, per exporter.
 
-Three balances hold at any time, and `problems` checks them:
-datagrams  received = decoded + malformed + refused
-sets       held = decoded later + expired + evicted + still held
-records    offered to a view = filtered + sampled out + aggregated; aggregated = committed + still open
+Three balances hold at any time, and `problems` checks them: datagrams  received = decoded +
+malformed + refused sets       held = decoded later + expired + evicted + still held records
+offered to a view = filtered + sampled out + aggregated; aggregated = committed + still open
 """
 
 from __future__ import annotations
@@ -114,7 +113,9 @@ class Ledger:
         return int(self._counts[account].sum())
 
     def snapshot(self) -> Snapshot:
-        """{"exporters": {address: {account: n}}, "views": {view: {account: n}}}; accounts that are zero are left out."""
+        """{"exporters": {address: {account: n}}, "views": {view: {account: n}}}; accounts that are
+        zero are left out.
+        """
         exporters = {}
         for i in np.flatnonzero(self._counts.any(axis=0)):
             row = self._counts[:, i]
@@ -154,7 +155,8 @@ def problems(
 ) -> list[str]:
     """What does not balance, one line each.
 
-    held: sets held at this moment; open_records: records in open windows and unacknowledged partials, by view.
+    held: sets held at this moment; open_records: records in open windows and unacknowledged
+    partials, by view.
     """
     found = []
     for address, row in snapshot["exporters"].items():

@@ -34,7 +34,9 @@ class OperatorMaps:
         return self._label_ids
 
     def rates(self, exporters: Exporters) -> U64 | None:
-        """(exporters,) sampling rates, 0 where the map says nothing, or None without a sampling map."""
+        """(exporters,) sampling rates, 0 where the map says nothing, or None without a sampling
+        map.
+        """
         if self.sampling is None:
             return None
         known = self._rates.size

@@ -1,8 +1,10 @@
-"""What exporters tell in options data: sampling, interface names, VRFs, applications, their own address and boot time.
+"""What exporters tell in options data: sampling, interface names, VRFs, applications, their own
+address and boot time.
 
-Options records are rare and go through Python; what they tell is read back by columns through one `Index`. Keys are
-(exporter << 32 | domain, topic << 56 | id); each fact is also stored for the exporter as a whole, which serves where an
-exporter sends options in one observation domain and data in another.
+Options records are rare and go through Python; what they tell is read back by columns through one
+`Index`. Keys are (exporter << 32 | domain, topic << 56 | id); each fact is also stored for the
+exporter as a whole, which serves where an exporter sends options in one observation domain and data
+in another.
 """
 
 from __future__ import annotations
@@ -52,14 +54,15 @@ def tells_anything(template: Template) -> bool:
 def sampling_rate(values: Mapping[Element, int]) -> int:
     """The rate 1:n told by a record, 0 if none.
 
-    Size and population (RFC 5477 section 8.2.5, 8.2.6) win over packet interval and space (8.2.2, 8.2.3), these over the
-    elements of NetFlow v9.
+    Size and population (RFC 5477 section 8.2.5, 8.2.6) win over packet interval and space (8.2.2,
+    8.2.3), these over the elements of NetFlow v9.
     """
     size, population = values.get(309, 0), values.get(310, 0)
     if size and population:
         return min(round(population / size), MAX_RATE)
     if interval := values.get(305, 0):
-        # RFC 5477: interval packets are taken, then space packets are not. Exporters that tell no space mean 1 in interval.
+        # RFC 5477: interval packets are taken, then space packets are not. Exporters that tell no
+        # space mean 1 in interval.
         if 306 not in values:
             return min(interval, MAX_RATE)
         return min(round((interval + values[306]) / interval), MAX_RATE)
@@ -84,7 +87,9 @@ def text(raw: bytes) -> bytes:
 
 
 def record_values(template: Template, raw: bytes) -> Iterator[dict[Element, bytes]]:
-    """The fields of each options record in a set body. Stops at padding or at a record that overruns the set."""
+    """The fields of each options record in a set body. Stops at padding or at a record that
+    overruns the set.
+    """
     at = 0
     while at + template.least_size <= len(raw):
         values: dict[Element, bytes] = {}

@@ -65,7 +65,8 @@ class SampleDecoder:
         exporter = batch.exporter.copy()
         told = (headers.agent != 0).any(axis=0)
         exporter[headers.packet[told]] = self._exporters.intern(
-            np.ascontiguousarray(headers.agent[0, told]), np.ascontiguousarray(headers.agent[1, told])
+            np.ascontiguousarray(headers.agent[0, told]),
+            np.ascontiguousarray(headers.agent[1, told]),
         )
         return Messages(batch.buf, exporter, batch.arrival, header)
 

@@ -37,7 +37,8 @@ class Compiled:
 class Templates:
     """Bounded by `per_exporter` templates each and `limit` in all.
 
-    Templates of the same shape share a plan, whoever announced them, so that their records are decoded in one pass.
+    Templates of the same shape share a plan, whoever announced them, so that their records are
+    decoded in one pass.
     """
 
     def __init__(

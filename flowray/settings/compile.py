@@ -110,10 +110,16 @@ def _field(name: str, place: str, registry: Registry, file: str) -> Field:
     if field is None or field.name.startswith("_"):
         names = [f.name for f in registry.public()]
         near = difflib.get_close_matches(name, names, 1)
-        hint = f"a field of `flowray schema`; did you mean {near[0]}?" if near else "a field of `flowray schema`"
+        hint = (
+            f"a field of `flowray schema`; did you mean {near[0]}?"
+            if near
+            else "a field of `flowray schema`"
+        )
         raise ConfigError(file, place, repr(name), hint)
     if not field.decoded:
-        raise ConfigError(file, place, repr(name), "a field that this version fills (`flowray schema`)")
+        raise ConfigError(
+            file, place, repr(name), "a field that this version fills (`flowray schema`)"
+        )
     return field
 
 

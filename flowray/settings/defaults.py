@@ -1,4 +1,6 @@
-"""The configuration that serves where none is given: `flowray demo`, and `flowray replay` without -c."""
+"""The configuration that serves where none is given: `flowray demo`, and `flowray replay` without
+-c.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""flowray.yaml to `Settings`; every mistake is one line: file, place, what was found, what is allowed."""
+"""flowray.yaml to `Settings`; every mistake is one line: file, place, what was found, what is
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from flowray.settings.model import Settings
 
 
 def load_settings(path: Path) -> Settings:
-    """Read a configuration file; relative paths in it are relative to the working directory. Raises ConfigError."""
+    """Read a configuration file; relative paths in it are relative to the working directory. Raises
+    ConfigError.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

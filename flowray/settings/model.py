@@ -1,4 +1,6 @@
-"""pydantic models of flowray.yaml. config/default.yaml shows every option with its default and what it does."""
+"""pydantic models of flowray.yaml. config/default.yaml shows every option with its default and what
+it does.
+"""
 
 from __future__ import annotations
 
@@ -154,5 +156,7 @@ class Settings(Model):
             for sink in view.sinks:
                 if sink not in self.sinks:
                     known = ", ".join(self.sinks) or "none is defined"
-                    raise ValueError(f"views.{view.name}.sinks: no sink {sink!r}; there are: {known}")
+                    raise ValueError(
+                        f"views.{view.name}.sinks: no sink {sink!r}; there are: {known}"
+                    )
         return self

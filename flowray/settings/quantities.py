@@ -23,7 +23,9 @@ def _quantity(value: Any, units: dict[str, int], example: str) -> int:
         return value
     match = _NUMBER.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or match[2] not in units:
-        raise ValueError(f"a number with a unit ({', '.join(filter(None, units))}), such as {example}")
+        raise ValueError(
+            f"a number with a unit ({', '.join(filter(None, units))}), such as {example}"
+        )
     return int(match[1]) * units[match[2]]
 
 

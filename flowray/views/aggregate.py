@@ -1,7 +1,9 @@
-"""A view's partition, on the side of the aggregator: merge partials, close windows by watermark, commit, checkpoint.
+"""A view's partition, on the side of the aggregator: merge partials, close windows by watermark,
+commit, checkpoint.
 
-Exactly once: a partial is known by (shard, incarnation, sequence) and a repeat is dropped; what is acknowledged is what
-the last checkpoint holds; commits are idempotent under their id, so a restored aggregator may repeat them.
+Exactly once: a partial is known by (shard, incarnation, sequence) and a repeat is dropped; what is
+acknowledged is what the last checkpoint holds; commits are idempotent under their id, so a restored
+aggregator may repeat them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ END_OF_INPUT = (1 << 63) - 1
 
 @dataclass(slots=True)
 class Received:
-    """How far a shard's partials have come: the last one merged, the last one in a checkpoint, its watermark."""
+    """How far a shard's partials have come: the last one merged, the last one in a checkpoint, its
+    watermark.
+    """
 
     incarnation: str
     sequence: int = 0
@@ -67,14 +71,16 @@ class Aggregator:
         self.sink_errors = 0
         self.last_sink_error = ""
 
-    # -- partials ----------------------------------------------------------------------------------------------------
+    # -- partials ----------------------------------------------------------------------------------
+    # ------------------
 
     def expect(self, shards: Iterable[str]) -> None:
         """The shards whose watermarks hold windows open; the others are forgotten."""
         self._expected = set(shards)
 
     def merge(self, partial: Partial) -> int:
-        """Take a partial; returns the sequence up to which this shard's partials are in a checkpoint.
+        """Take a partial; returns the sequence up to which this shard's partials are in a
+        checkpoint.
 
         Repeats are recognised and dropped.
         """
@@ -96,14 +102,16 @@ class Aggregator:
             )
             self._commit(commit, table, table.num_rows)
             return
-        for start in pc.unique(table[WINDOW]).to_pylist():
+        for start in pc.unique(table[WINDOW]):
             of_window = table.filter(pc.equal(table[WINDOW], start))
-            for revision in pc.unique(of_window[REVISION]).to_pylist():
+            for revision in pc.unique(of_window[REVISION]):
                 part = of_window.filter(pc.equal(of_window[REVISION], revision))
-                self._fold_in(start, revision, part)
+                self._fold_in(int(start.as_py()), int(revision.as_py()), part)
 
     def _row_sequence(self, partial: Partial) -> int:
-        """Number of a commit without window: unique per shard, incarnation and sequence, the same at a repeat."""
+        """Number of a commit without window: unique per shard, incarnation and sequence, the same
+        at a repeat.
+        """
         origin = zlib.crc32(f"{partial.shard}/{partial.incarnation}".encode())
         return origin << 32 | partial.sequence
 
@@ -121,7 +129,8 @@ class Aggregator:
         fold.add(columns.words, columns.n, word | others << np.uint64(63))
         self.accounts[ViewAccount.OTHERS] += fold.others - before
 
-    # -- windows -----------------------------------------------------------------------------------------------------
+    # -- windows -----------------------------------------------------------------------------------
+    # ------------------
 
     @property
     def watermark(self) -> int:
@@ -133,7 +142,9 @@ class Aggregator:
         return min(marks, default=0)
 
     def advance(self) -> int:
-        """Commit the windows that are complete; returns how many. Commits that a sink refused are tried again."""
+        """Commit the windows that are complete; returns how many. Commits that a sink refused are
+        tried again.
+        """
         self._retry()
         if self.plan.windows is None:
             return 0
@@ -168,7 +179,8 @@ class Aggregator:
         table = table.append_column(OTHERS, pa.array(is_others(window)))
         return table, int(columns[RECORDS].sum())
 
-    # -- sinks -------------------------------------------------------------------------------------------------------
+    # -- sinks -------------------------------------------------------------------------------------
+    # ------------------
 
     def _commit(self, commit: Commit, table: pa.Table, records: int) -> None:
         self._outstanding.append(Outstanding(commit, table, records, list(self._sinks)))
@@ -201,7 +213,8 @@ class Aggregator:
         for sink in self._sinks:
             sink.close()
 
-    # -- looking at it -----------------------------------------------------------------------------------------------
+    # -- looking at it -----------------------------------------------------------------------------
+    # ------------------
 
     @property
     def rows_committed(self) -> int:
@@ -229,7 +242,8 @@ class Aggregator:
         start, revision = max(self._open, key=lambda place: (place[0], -place[1]))
         return self._rows(self._open[start, revision], start, revision)[0]
 
-    # -- checkpoints -------------------------------------------------------------------------------------------------
+    # -- checkpoints -------------------------------------------------------------------------------
+    # ------------------
 
     def state(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
         """Everything a successor needs: a JSON-able description and the tables it names."""
@@ -282,4 +296,3 @@ class Aggregator:
             commit = Commit(self.plan.name, start, end, self.partition, revision, sequence)
             waiting = [self._sinks[i] for i in sinks if i < len(self._sinks)]
             self._outstanding.append(Outstanding(commit, tables[f"commit-{n}"], records, waiting))
-

@@ -16,7 +16,9 @@ RECORDS = "_records"
 """Name of the counter of merged records, which every table keeps for the ledger."""
 
 SCALED = ("packets", "bytes")
-"""Counters that renormalisation multiplies by the sampling rate; `flows` counts what was exported and is not."""
+"""Counters that renormalisation multiplies by the sampling rate; `flows` counts what was exported
+and is not.
+"""
 
 NO_SCALE: Words = np.empty(0, np.uint64)
 
@@ -24,8 +26,8 @@ NO_SCALE: Words = np.empty(0, np.uint64)
 class KeyShape:
     """How the key fields of a view are packed into words behind the window word.
 
-    Fields of 64 bits take words of their own; the narrower ones share words, widest first. The packing depends on the
-    fields and their order alone, not on where a layout holds them.
+    Fields of 64 bits take words of their own; the narrower ones share words, widest first. The
+    packing depends on the fields and their order alone, not on where a layout holds them.
     """
 
     def __init__(self, layout: Layout, keys: Sequence[Field]) -> None:
@@ -58,8 +60,9 @@ class KeyShape:
 class Fold:
     """Table of one view: key and window to merged values.
 
-    `layout` is that of the batches folded in; it holds the keys, and the counters under their names. A batch without the
-    `_records` column counts one record a row. Past `max_keys` rows new keys fold into one row per window.
+    `layout` is that of the batches folded in; it holds the keys, and the counters under their
+    names. A batch without the `_records` column counts one record a row. Past `max_keys` rows new
+    keys fold into one row per window.
     """
 
     def __init__(
@@ -69,10 +72,7 @@ class Fold:
         self.shape = KeyShape(layout, keys)
         self.values = tuple(values)
         self.max_keys = max_keys
-        rows = [
-            (layout.index(f.name), RULES[f.merge], int(f.name in SCALED))
-            for f in values
-        ]
+        rows = [(layout.index(f.name), RULES[f.merge], int(f.name in SCALED)) for f in values]
         rows.append((layout.get(RECORDS), k.SUM, 0))
         self._sources = np.array(rows, np.int64)
         self._allocate(1024)
@@ -106,8 +106,9 @@ class Fold:
         return self._table.nbytes + self._slots.nbytes
 
     def add(self, words: Words, n: int, window: Words, scale: Words = NO_SCALE) -> None:
-        """Fold the first n rows of words (layout.words, >= n). window (n,): window words; scale (n,) multiplies packets
-        and bytes."""
+        """Fold the first n rows of words (layout.words, >= n). window (n,): window words; scale
+        (n,) multiplies packets and bytes.
+        """
         done = 0
         while True:
             done = k.fold(

@@ -1,4 +1,6 @@
-"""Compiled loops of views: packing keys, folding counters into an open-addressing table, splitting flows over windows."""
+"""Compiled loops of views: packing keys, folding counters into an open-addressing table, splitting
+flows over windows.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+
+from flowray.hashing import Word
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U64: TypeAlias = npt.NDArray[np.uint64]
@@ -19,7 +23,8 @@ OTHERS = np.uint64(1 << 63)
 # Columns of a key piece: source word row, bits to keep, shift, key word.
 P_SOURCE, P_BITS, P_SHIFT, P_WORD = range(4)
 
-# Columns of a value: source word row (-1: the constant 1), rule, whether it is multiplied by the row's scale.
+# Columns of a value: source word row (-1: the constant 1), rule, whether it is multiplied by the
+# row's scale.
 V_SOURCE, V_RULE, V_SCALED = range(3)
 
 # State of a table: rows used, records folded, records folded into others.
@@ -27,12 +32,13 @@ T_USED, T_RECORDS, T_OTHERS = range(3)
 
 
 BLOCK = 256
-"""Rows taken through the steps of a fold together: each step is a loop of independent loads, so that the misses of a
-large table overlap instead of following one another."""
+"""Rows taken through the steps of a fold together: each step is a loop of independent loads, so
+that the misses of a large table overlap instead of following one another.
+"""
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _hash(key: U64, words: int) -> int:
+def _hash(key: U64, words: Word) -> Word:
     h = np.uint64(0x9E3779B97F4A7C15)
     for w in range(words):
         h = (h ^ key[w]) * np.uint64(0xFF51AFD7ED558CCD)
@@ -42,7 +48,7 @@ def _hash(key: U64, words: int) -> int:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _merge(rule: int, old: int, new: int) -> int:
+def _merge(rule: Word, old: Word, new: Word) -> Word:
     if rule == 0:
         return old + new
     if rule == 1:
@@ -58,7 +64,7 @@ def _merge(rule: int, old: int, new: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _pack(words: U64, begin: int, n: int, window: U64, pieces: I64, key: U64) -> None:
+def _pack(words: U64, begin: Word, n: Word, window: U64, pieces: I64, key: U64) -> None:
     """Packed keys of rows begin..begin+n into key (BLOCK, words)."""
     for i in range(n):
         key[i, 0] = window[begin + i]
@@ -70,14 +76,15 @@ def _pack(words: U64, begin: int, n: int, window: U64, pieces: I64, key: U64) ->
             for i in range(n):
                 key[i, w] = words[source, begin + i]
             continue
-        # A value wider than its field is cut to the largest that fits, never mixed into its neighbour.
+        # A value wider than its field is cut to the largest that fits, never mixed into its
+        # neighbour.
         top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
         for i in range(n):
             key[i, w] |= min(words[source, begin + i], top) << np.uint64(shift)
 
 
 @njit(cache=True, nogil=True)
-def _find(key: U64, n: int, table: U64, slots: U64, hashes: U64, found: I64) -> None:
+def _find(key: U64, n: Word, table: U64, slots: U64, hashes: U64, found: I64) -> None:
     """Row of each key whose first slot holds it, -1 for the others."""
     mask = np.uint64(slots.size - 1)
     width = key.shape[1]
@@ -99,13 +106,15 @@ def _find(key: U64, n: int, table: U64, slots: U64, hashes: U64, found: I64) -> 
 
 @njit(cache=True, nogil=True)
 def fold(
-    words: U64, begin: int, n: int, window: U64, pieces: I64, sources: I64, scale: U64, max_keys: int,
-    width: int, table: U64, slots: U64, state: I64,
-) -> int:  # fmt: skip
-    """Fold rows begin..n of a batch into a table; returns the row it stopped at because the table must grow first.
+    words: U64, begin: Word, n: Word, window: U64, pieces: I64, sources: I64, scale: U64, max_keys: Word,
+    width: Word, table: U64, slots: U64, state: I64,
+) -> Word:  # fmt: skip
+    """Fold rows begin..n of a batch into a table; returns the row it stopped at because the table
+    must grow first.
 
-    words (w, rows); window (rows,) window words; scale (rows,) or empty; table (capacity, width + len(sources)): the key,
-    window word first, and behind it the values; slots (2**k,): high half of the hash, row number + 1; state: T_*.
+    words (w, rows); window (rows,) window words; scale (rows,) or empty; table (capacity, width +
+    len(sources)): the key, window word first, and behind it the values; slots (2**k,): high half of
+    the hash, row number + 1; state: T_*.
     """
     key = np.empty((BLOCK, width), np.uint64)
     hashes = np.empty(BLOCK, np.uint64)
@@ -153,9 +162,7 @@ def fold(
 
 
 @njit(cache=True, nogil=True)
-def _place(
-    key: U64, h: int, width: int, table: U64, slots: U64, state: I64, max_keys: int
-) -> int:
+def _place(key: U64, h: Word, width: Word, table: U64, slots: U64, state: I64, max_keys: Word) -> Word:
     """Row of a key, entering it if new; -1 if the table is full, -2 if max_keys is reached."""
     mask = np.uint64(slots.size - 1)
     tag = h & np.uint64(0xFFFFFFFF00000000)
@@ -188,7 +195,7 @@ def _place(
 
 
 @njit(cache=True, nogil=True)
-def rehash(table: U64, width: int, used: int, slots: U64) -> None:
+def rehash(table: U64, width: Word, used: Word, slots: U64) -> None:
     """Enter all rows of a table into empty slots."""
     mask = np.uint64(slots.size - 1)
     for row in range(used):
@@ -200,7 +207,7 @@ def rehash(table: U64, width: int, used: int, slots: U64) -> None:
 
 
 @njit(cache=True, nogil=True)
-def unpack(keys: U64, used: int, pieces: I64, words: U64) -> None:
+def unpack(keys: U64, used: Word, pieces: I64, words: U64) -> None:
     """Undo the packing of keys: words[piece source, row]."""
     for p in range(pieces.shape[0]):
         bits = pieces[p, 1]
@@ -210,7 +217,7 @@ def unpack(keys: U64, used: int, pieces: I64, words: U64) -> None:
 
 
 @njit(cache=True, nogil=True)
-def count_parts(start: I64, end: I64, window: int, offset: int, most: int, parts: I64) -> int:
+def count_parts(start: I64, end: I64, window: Word, offset: Word, most: Word, parts: I64) -> Word:
     """Windows that each flow [start, end] (ns) touches, at most `most`; returns their sum."""
     total = 0
     for r in range(start.size):
@@ -227,13 +234,14 @@ def count_parts(start: I64, end: I64, window: int, offset: int, most: int, parts
 
 @njit(cache=True, nogil=True)
 def split(
-    start: I64, end: I64, window: int, offset: int, parts: I64, totals: U64, source: I64,
+    start: I64, end: I64, window: Word, offset: Word, parts: I64, totals: U64, source: I64,
     begins: I64, shares: U64,
 ) -> None:  # fmt: skip
-    """Spread totals (c, n) over windows in proportion to time: shares (c, sum of parts), which add up exactly.
+    """Spread totals (c, n) over windows in proportion to time: shares (c, sum of parts), which add
+    up exactly.
 
-    source: row that each part is of; begins: a moment inside its window. The share up to a moment is
-    floor(total * elapsed / duration), in milliseconds.
+    source: row that each part is of; begins: a moment inside its window. The share up to a moment
+    is floor(total * elapsed / duration), in milliseconds.
     """
     k = 0
     for r in range(start.size):

@@ -1,4 +1,6 @@
-"""A view of the traffic, on the side of a shard: filter, sample, fold; and the partials it hands over."""
+"""A view of the traffic, on the side of a shard: filter, sample, fold; and the partials it hands
+over.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,15 @@ from flowray.views.fold import NO_SCALE, RECORDS, Fold
 from flowray.views.window import Windows, is_others, revision
 
 WINDOW, REVISION, OTHERS = "_window", "_revision", "_others"
-"""Columns of a partial beside its fields: start of the window (ns), revision, whether it is an others row."""
+"""Columns of a partial beside its fields: start of the window (ns), revision, whether it is an
+others row.
+"""
 
 MAX_PARTS = 10_000
 """Windows that one flow is spread over at most."""
+
+_ALIASES = {"timestamp_min": "timestamp_start", "timestamp_max": "timestamp_end"}
+"""Fields of merged records, and what they are made from."""
 
 _SHARED = ("packets", "bytes")
 """Counters that a long flow spreads over windows."""
@@ -32,8 +39,9 @@ _SHARED = ("packets", "bytes")
 class ViewPlan:
     """What a view does. Without `windows` it reduces nothing: one row a record.
 
-    `by_start`: windows by the start of the flow instead of the arrival of its datagram; `split`: spread long flows over
-    the windows they touch; `sample`: keep one record in so many and multiply its counters.
+    `by_start`: windows by the start of the flow instead of the arrival of its datagram; `split`:
+    spread long flows over the windows they touch; `sample`: keep one record in so many and multiply
+    its counters.
     """
 
     name: str
@@ -72,8 +80,9 @@ class ViewPlan:
 class Partial:
     """What a shard hands to the aggregator of a view's partition.
 
-    A shard numbers its partials per view and partition (shard, incarnation, sequence), and keeps each until the
-    aggregator has acknowledged it. `watermark` (ns): every record that arrived before is in this or an earlier partial.
+    A shard numbers its partials per view and partition (shard, incarnation, sequence), and keeps
+    each until the aggregator has acknowledged it. `watermark` (ns): every record that arrived
+    before is in this or an earlier partial.
     """
 
     view: str
@@ -108,10 +117,10 @@ class View:
         )
 
     def _fold_layout(self) -> Layout:
-        """The batch layout with the earliest start and latest end as aliases of the flow's own times."""
-        return _Aliased(
-            self.layout, {"timestamp_min": "timestamp_start", "timestamp_max": "timestamp_end"}
-        )
+        """The batch layout with the earliest start and latest end as aliases of the flow's own
+        times.
+        """
+        return _Aliased(self.layout, _ALIASES)
 
     @property
     def pending(self) -> int:
@@ -149,7 +158,9 @@ class View:
         self.ledger.add_view(self.plan.name, account, n)
 
     def _sample(self, columns: Columns) -> Columns:
-        """Keep one record in `sample`, picked by a hash of its values: the same ones whichever shard sees them."""
+        """Keep one record in `sample`, picked by a hash of its values: the same ones whichever
+        shard sees them.
+        """
         h = np.full(columns.n, 0x9E3779B97F4A7C15, np.uint64)
         for row in self._sampled:
             h = (h ^ columns.words[row, : columns.n]) * np.uint64(0xFF51AFD7ED558CCD)
@@ -181,7 +192,8 @@ class View:
         arrival = columns["timestamp_arrival"].astype(np.int64)
         time = columns["timestamp_start"].astype(np.int64) if plan.by_start else arrival
         if columns.since:
-            # Held data: its window may be committed already, so it counts as late by the time it was held.
+            # Held data: its window may be committed already, so it counts as late by the time it
+            # was held.
             arrival = np.maximum(arrival, columns.since)
         words, n = columns.words, columns.n
         if plan.split:
@@ -239,9 +251,7 @@ class View:
         if self.plan.partitions == 1:
             return [(0, table)]
         partition = self._partition(columns, texts)
-        return [
-            (p, table.filter(pa.array(partition == p))) for p in np.unique(partition).tolist()
-        ]
+        return [(p, table.filter(pa.array(partition == p))) for p in np.unique(partition).tolist()]
 
     def _partition(self, columns: Columns, texts: Interner) -> npt.NDArray[np.int64]:
         """Partition of each row by its key: the same in every shard."""
@@ -257,10 +267,13 @@ class View:
     def _hand_over_rows(self, texts: Interner) -> list[tuple[int, pa.Table]]:
         if not self._rows:
             return []
+        # One record's earliest start is its start.
         names = [f.name for f in self.plan.fields]
-        tables = [to_arrow(c, names, texts) for c in self._rows]
+        sources = [_ALIASES.get(name, name) for name in names]
+        tables = [to_arrow(c, dict.fromkeys(sources), texts) for c in self._rows]
         self._rows.clear()
-        return [(0, pa.concat_tables(tables).unify_dictionaries())]
+        table = pa.concat_tables(tables).unify_dictionaries()
+        return [(0, table.select(sources).rename_columns(names))]
 
 
 class _Aliased(Layout):
@@ -274,4 +287,3 @@ class _Aliased(Layout):
 
     def index(self, name: str) -> int:
         return super().index(self._alias.get(name, name))
-

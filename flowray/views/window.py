@@ -1,8 +1,10 @@
-"""Windows of a view: aligned intervals, the revision that a late record belongs to, and when each may close.
+"""Windows of a view: aligned intervals, the revision that a late record belongs to, and when each
+may close.
 
-The revision is a pure function of a record's own time and of the arrival of its datagram: 0 if it arrived before the
-window's end plus the allowed lateness, else 1 + floor(lateness beyond that / width). So rows do not depend on how
-exporters are spread over shards, nor on when anything was flushed.
+The revision is a pure function of a record's own time and of the arrival of its datagram: 0 if it
+arrived before the window's end plus the allowed lateness, else 1 + floor(lateness beyond that /
+width). So rows do not depend on how exporters are spread over shards, nor on when anything was
+flushed.
 
 A window word is  others (1 bit) | ordinal (32 bits) | revision (31 bits).
 """
@@ -33,7 +35,9 @@ class Windows:
     lateness: int = 0
 
     def words(self, time: I64, arrival: I64) -> Words:
-        """Window words (n,) of records with these times. A time ahead of its arrival counts as the arrival."""
+        """Window words (n,) of records with these times. A time ahead of its arrival counts as the
+        arrival.
+        """
         time = np.minimum(time, arrival)
         ordinal = (time - self.offset) // self.width
         late = arrival - ((ordinal + 1) * self.width + self.offset + self.lateness)
@@ -57,7 +61,8 @@ def revision(words: Words) -> npt.NDArray[np.uint32]:
 
 def is_others(words: Words) -> npt.NDArray[np.bool_]:
     """Whether a word is of an others row (n,)."""
-    return (words & _OTHERS) != 0
+    marked: npt.NDArray[np.bool_] = (words & _OTHERS) != 0
+    return marked
 
 
 def window_word(start: int, revision_number: int, windows: Windows, *, others: bool) -> int:

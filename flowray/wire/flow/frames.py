@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from flowray.hashing import Word
 from flowray.wire.flow.dissect import LENGTH, dissect
 
 U64: TypeAlias = npt.NDArray[np.uint64]
@@ -18,22 +19,23 @@ LINK_IPV4, LINK_IPV6 = 11, 12
 
 @njit(cache=True, nogil=True)
 def dissect_frames(
-    buf: npt.NDArray[np.uint8], words: U64, n: int, frame: int, packets: int, octets: int, link: int,
-    dest: I64, tunnels: int,
+    buf: npt.NDArray[np.uint8], words: U64, n: Word, frame: Word, packets: Word, octets: Word, link: Word,
+    dest: I64, tunnels: Word,
 ) -> None:  # fmt: skip
     """Fill the fields of each record that holds a frame: `frame` is the word row of its location.
 
-    Records without counters of their own count one packet of the frame's IP length. dest is not changed.
+    Records without counters of their own count one packet of the frame's IP length. dest is not
+    changed.
     """
     place = dest.copy()
     place[LENGTH] = frame
     for r in range(n):
         location = words[frame, r]
-        length = np.int64(location & np.uint64(0xFFFF))
+        length: Word = np.int64(location & np.uint64(0xFFFF))
         words[frame, r] = 0
         if length == 0:
             continue
-        offset = np.int64(location >> np.uint64(16))
+        offset: Word = np.int64(location >> np.uint64(16))
         kind = link
         if link == LINK_IPV4 and buf[offset] >> 4 == 6:
             kind = LINK_IPV6

@@ -1,7 +1,7 @@
 """Compiled loops of flow decoding: list the sets of messages, fill columns from their records.
 
-Nothing here reads outside a datagram: the scan admits only sets that lie inside their message, and the extraction only
-records that lie inside their set.
+Nothing here reads outside a datagram: the scan admits only sets that lie inside their message, and
+the extraction only records that lie inside their set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from flowray.hashing import index_get
+from flowray.hashing import Word, index_get
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U64: TypeAlias = npt.NDArray[np.uint64]
@@ -43,12 +43,12 @@ UNSET_V4 = np.uint64(0xFFFF00000000)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _u16(buf: U8, p: int) -> int:
+def _u16(buf: U8, p: Word) -> Word:
     return (np.int64(buf[p]) << 8) | np.int64(buf[p + 1])
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _u32(buf: U8, p: int) -> int:
+def _u32(buf: U8, p: Word) -> Word:
     return (
         (np.int64(buf[p]) << 24)
         | (np.int64(buf[p + 1]) << 16)
@@ -58,11 +58,12 @@ def _u32(buf: U8, p: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def scan(buf: U8, offset: I64, length: I64, begin: int, header: I64, sets: I64) -> tuple[int, int]:
+def scan(buf: U8, offset: I64, length: I64, begin: Word, header: I64, sets: I64) -> tuple[Word, Word]:
     """List the sets of messages from `begin` on, until `sets` (k, SET_COLUMNS) is full.
 
-    Fills header (n, HEADER_COLUMNS) of each message walked. Returns (sets listed, index of the first message not walked).
-    A message whose walk meets an impossible length keeps the sets before it; its cause tells.
+    Fills header (n, HEADER_COLUMNS) of each message walked. Returns (sets listed, index of the
+    first message not walked). A message whose walk meets an impossible length keeps the sets before
+    it; its cause tells.
     """
     k = 0
     for i in range(begin, offset.size):
@@ -124,7 +125,8 @@ def scan(buf: U8, offset: I64, length: I64, begin: int, header: I64, sets: I64) 
         while q + 4 <= end:
             set_id, octets = _u16(buf, q), _u16(buf, q + 2)
             if octets < 4 or q + octets > end:
-                # v9 has no message length: what follows the last set may be padding to a fixed datagram size.
+                # v9 has no message length: what follows the last set may be padding to a fixed
+                # datagram size.
                 if not (version == V9 and set_id == 0 and octets == 0):
                     header[i, H_CAUSE] = BAD_SET_LENGTH
                 break
@@ -145,10 +147,12 @@ def scan(buf: U8, offset: I64, length: I64, begin: int, header: I64, sets: I64) 
 
 @njit(cache=True, nogil=True)
 def resolve(
-    sets: I64, begin: int, header: I64, exporter: npt.NDArray[np.uint32], keys: U64, values: U64,
+    sets: I64, begin: Word, header: I64, exporter: npt.NDArray[np.uint32], keys: U64, values: U64,
     used: U8,
 ) -> None:  # fmt: skip
-    """Write the template number of each data set from `begin` on, -1 where the exporter has told none."""
+    """Write the template number of each data set from `begin` on, -1 where the exporter has told
+    none.
+    """
     for k in range(begin, sets.shape[0]):
         if sets[k, S_KIND] != SET_DATA or sets[k, S_ID] < 256:
             continue
@@ -160,7 +164,7 @@ def resolve(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _uint(buf: U8, p: int, width: int) -> int:
+def _uint(buf: U8, p: Word, width: Word) -> Word:
     """Big-endian unsigned of up to 8 octets; of longer fields the last 8."""
     v = np.uint64(0)
     for j in range(max(0, width - 8), width):
@@ -169,8 +173,13 @@ def _uint(buf: U8, p: int, width: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _time(buf: U8, p: int, width: int, op: int, argument: int, boot: int, header: I64, i: int) -> int:
-    """Nanoseconds since the epoch of one time element. argument bit 0: whole seconds."""
+def _time(
+    buf: U8, p: Word, width: Word, op: Word, argument: Word, boot: Word, header: I64, i: Word
+) -> Word:
+    """Nanoseconds since the epoch of one time element, 0 for what no int64 holds.
+
+    argument: bit 0 for whole seconds; of the boot time 16 bits of width, then its place.
+    """
     v = np.int64(_uint(buf, p, width))
     cut = argument & 1
     if op == 9:  # UPTIME
@@ -207,8 +216,8 @@ def _time(buf: U8, p: int, width: int, op: int, argument: int, boot: int, header
 
 @njit(cache=True, nogil=True)
 def _store(
-    buf: U8, p: int, width: int, op: int, only_unset: int, argument: int, boot: int, header: I64,
-    packet: int, words: U64, dest: int, r: int,
+    buf: U8, p: Word, width: Word, op: Word, only_unset: Word, argument: Word, boot: Word, header: I64,
+    packet: Word, words: U64, dest: Word, r: Word,
 ) -> None:  # fmt: skip
     """Apply one op to one record."""
     if op == 0:
@@ -245,10 +254,11 @@ def _store(
 
 @njit(cache=True, nogil=True)
 def extract_fixed(
-    buf: U8, sets: I64, chosen: I64, record_size: int, ops: I64, header: I64, words: U64, row: int,
-    packet_row: int,
-) -> int:  # fmt: skip
-    """Decode the sets chosen (indices) whose records all take `record_size` octets; returns the next free row.
+    buf: U8, sets: I64, chosen: I64, record_size: Word, ops: I64, header: I64, words: U64, row: Word,
+    packet_row: Word,
+) -> Word:  # fmt: skip
+    """Decode the sets chosen (indices) whose records all take `record_size` octets; returns the
+    next free row.
 
     Op by op within a set, so that the inner loop is one load and one store per record.
     """
@@ -292,18 +302,16 @@ def extract_fixed(
                 boot = np.int64(0)
                 for r in range(row, row + count):
                     if op == 10:
-                        base = start + (r - row) * record_size + (argument >> 1)
-                        boot = np.int64(_uint(buf, base, 8))
-                    _store(
-                        buf, p, width, op, only_unset, argument, boot, header, i, words, dest, r
-                    )
+                        base = start + (r - row) * record_size + (argument >> 17)
+                        boot = np.int64(_uint(buf, base, argument >> 1 & 0xFFFF))
+                    _store(buf, p, width, op, only_unset, argument, boot, header, i, words, dest, r)
                     p += record_size
         row += count
     return row
 
 
 @njit(cache=True, nogil=True)
-def count_variable(buf: U8, sets: I64, chosen: I64, widths: I64, least: int) -> int:
+def count_variable(buf: U8, sets: I64, chosen: I64, widths: I64, least: Word) -> Word:
     """Records of variable length in the sets chosen."""
     total = 0
     for c in range(chosen.size):
@@ -319,7 +327,7 @@ def count_variable(buf: U8, sets: I64, chosen: I64, widths: I64, least: int) -> 
 
 
 @njit(cache=True, nogil=True)
-def _walk(buf: U8, p: int, end: int, widths: I64) -> int:
+def _walk(buf: U8, p: Word, end: Word, widths: I64) -> Word:
     """End of the record that begins at p, or -1 if it overruns the set (RFC 7011 section 7)."""
     for f in range(widths.size):
         width = widths[f]
@@ -341,9 +349,9 @@ def _walk(buf: U8, p: int, end: int, widths: I64) -> int:
 
 @njit(cache=True, nogil=True)
 def extract_variable(
-    buf: U8, sets: I64, chosen: I64, widths: I64, least: int, ops: I64, header: I64, words: U64,
-    row: int, packet_row: int,
-) -> int:  # fmt: skip
+    buf: U8, sets: I64, chosen: I64, widths: I64, least: Word, ops: I64, header: I64, words: U64,
+    row: Word, packet_row: Word,
+) -> Word:  # fmt: skip
     """As `extract_fixed`, for templates with fields of variable length; ops name fields by ordinal."""
     place = np.zeros(widths.size, np.int64)
     size = np.zeros(widths.size, np.int64)
@@ -375,7 +383,8 @@ def extract_variable(
                     continue
                 boot = np.int64(0)
                 if op == 10:
-                    boot = np.int64(_uint(buf, place[ops[o, 5] >> 1], size[ops[o, 5] >> 1]))
+                    f2 = ops[o, 5] >> 17
+                    boot = np.int64(_uint(buf, place[f2], size[f2]))
                 _store(
                     buf, place[f], width, op, ops[o, 4], ops[o, 5], boot, header, i, words, dest, row
                 )  # fmt: skip
@@ -386,11 +395,12 @@ def extract_variable(
 
 
 @njit(cache=True, nogil=True)
-def stack_labels(words: U64, first: int, n: int, raw: U8, location: U64) -> None:
-    """Compact ten MPLS stack entries (label 20 bits, exp 3, bottom 1) a record into the value of a LABELS field.
+def stack_labels(words: U64, first: Word, n: Word, raw: U8, location: U64) -> None:
+    """Compact ten MPLS stack entries (label 20 bits, exp 3, bottom 1) a record into the value of a
+    LABELS field.
 
-    Entries that are zero are not there. Four octets a label: its position, the label in 3 octets. raw holds 40 octets a
-    record; location (n,) tells offset << 16 | length in it.
+    Entries that are zero are not there. Four octets a label: its position, the label in 3 octets.
+    raw holds 40 octets a record; location (n,) tells offset << 16 | length in it.
     """
     for r in range(n):
         p = r * 40
@@ -409,12 +419,14 @@ def stack_labels(words: U64, first: int, n: int, raw: U8, location: U64) -> None
 
 
 @njit(cache=True, nogil=True)
-def mask_address(words: U64, source: int, mask: int, dest: int, n: int) -> None:
-    """Write the network of an address; the mask counts bits of the address's own family. Mask 0 gives the zero address
-    of the family."""
+def mask_address(words: U64, source: Word, mask: Word, dest: Word, n: Word) -> None:
+    """Write the network of an address; the mask counts bits of the address's own family. Mask 0
+    gives the zero address of the family.
+    """
     ones = np.uint64(0xFFFFFFFFFFFFFFFF)
     for r in range(n):
-        hi, lo, bits = words[source, r], words[source + 1, r], np.int64(words[mask, r])
+        hi, lo = words[source, r], words[source + 1, r]
+        bits = np.int64(min(words[mask, r], np.uint64(128)))
         if hi == 0 and (lo >> np.uint64(32)) == np.uint64(0xFFFF):
             bits = min(bits, 32) + 96
         bits = min(bits, 128)
@@ -433,10 +445,11 @@ def sequence_gaps(
 ) -> None:
     """Account sequence numbers in arrival order.
 
-    slot[i] picks the row of state (k, 4): [seen, next expected, units received, units missing]. step[i] is what message i
-    adds to the count, -1 if that is not known (a set without template): the account then starts anew with the next
-    message. A jump back, or ahead by more than half the number space, is a restart or reordering: counted in
-    restarted, not as loss; a late message that fills a gap takes its units off it.
+    slot[i] picks the row of state (k, 4): [seen, next expected, units received, units missing].
+    step[i] is what message i adds to the count, -1 if that is not known (a set without template):
+    the account then starts anew with the next message. A jump back, or ahead by more than half the
+    number space, is a restart or reordering: counted in restarted, not as loss; a late message that
+    fills a gap takes its units off it.
     """
     for i in range(slot.size):
         s = slot[i]
@@ -453,7 +466,8 @@ def sequence_gaps(
             else:
                 behind = 0x100000000 - ahead
                 if behind <= 65536 and 0 <= step[i] <= state[s, 3]:
-                    # Overtaken on the way: its units were counted missing when the later message came.
+                    # Overtaken on the way: its units were counted missing when the later message
+                    # came.
                     gap[i] = -step[i]
                     state[s, 3] -= step[i]
                     state[s, 2] += step[i]

@@ -107,9 +107,9 @@ REGISTRY_ELEMENTS: dict[str, Alternatives] = {name: f.elements for name, f in RE
 class Plan:
     """How to decode records of one template in one direction.
 
-    ops: (m, 6) int64 rows of (Op, octet offset or field ordinal, width, word row, only if unset, argument).
-    unset: word rows that no op fills. interned: word rows that hold locations to intern. frame_link: link type of the
-    sampled frame in `_frame`, or 0.
+    ops: (m, 6) int64 rows of (Op, octet offset or field ordinal, width, word row, only if unset,
+    argument). unset: word rows that no op fills. interned: word rows that hold locations to intern.
+    frame_link: link type of the sampled frame in `_frame`, or 0.
     """
 
     ops: npt.NDArray[np.int64]
@@ -153,7 +153,9 @@ class _Places:
         return self.template.fields[ordinal]
 
     def find(self, alternatives: Alternatives) -> list[int]:
-        """Ordinals that serve: the members of the first group of which there is any, in order of preference."""
+        """Ordinals that serve: the members of the first group of which there is any, in order of
+        preference.
+        """
         for group in alternatives:
             ordinals = [i for element in group for i in self.by_element.get(element, ())]
             if ordinals:
@@ -241,7 +243,9 @@ def _in_order(places: _Places, alternatives: Alternatives) -> list[int]:
 
 
 def _reversed_elements(f: Field) -> Alternatives:
-    """Elements of a field in the reverse direction: its own reverse elements, else the partner's forward ones."""
+    """Elements of a field in the reverse direction: its own reverse elements, else the partner's
+    forward ones.
+    """
     forward = REGISTRY_ELEMENTS.get(PARTNER.get(f.name, f.name), f.elements)
     own = tuple((REVERSE_PEN, e) for group in f.elements for e in group if isinstance(e, int))
     if f.name in PARTNER or not own:
@@ -274,7 +278,9 @@ def _compile_time(name: str, dest: int, places: _Places, ops: _Ops, *, whole_sec
     for element, op in TIME_ELEMENTS[name].items():
         for ordinal in places.by_element.get(element, ())[:1]:
             use = Op.SINCE_BOOT if op is Op.UPTIME and boot else op
-            argument = places.offset[boot[0]] << 1 if boot else 0
+            argument = 0
+            if boot:
+                argument = places.offset[boot[0]] << 17 | places.field(boot[0]).length << 1
             width = places.field(ordinal).length
             ops.add(use, places.offset[ordinal], width, dest, argument | int(whole_seconds))
 

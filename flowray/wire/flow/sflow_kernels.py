@@ -351,7 +351,8 @@ def decode_counters(buf: Bytes, samples: Ints, causes: Ints, counters: Words) ->
         pos += 4
         for _ in range(records):  # each turn takes eight octets or ends the loop
             if end - pos < 8 or end - pos - 8 < u32(buf, pos + 4):
-                causes[i] = RECORD_OVERRUN
+                if causes[i] == OK:
+                    causes[i] = RECORD_OVERRUN
                 break
             kind = u32(buf, pos)
             size = u32(buf, pos + 4)

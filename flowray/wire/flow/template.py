@@ -1,4 +1,6 @@
-"""NetFlow v9 and IPFIX templates: the wire form (RFC 3954 section 5.2, 6.1; RFC 7011 section 3.4) to `Template`."""
+"""NetFlow v9 and IPFIX templates: the wire form (RFC 3954 section 5.2, 6.1; RFC 7011 section 3.4)
+to `Template`.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class Template:
 
     @property
     def least_size(self) -> int:
-        """Octets of the shortest record; of every record if none of the fields is of variable length."""
+        """Octets of the shortest record; of every record if none of the fields is of variable
+        length.
+        """
         return sum(1 if f.length == VARIABLE else f.length for f in self.fields)
 
 

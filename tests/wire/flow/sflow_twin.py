@@ -38,17 +38,11 @@ class Reader:
             raise Fault(self.fault)
         return [self.word() for _ in range(count)]
 
-    def opaque(self) -> bytes:
+    def opaque(self, *, strict: bool = False) -> bytes:
+        """Opaque data; its padding must be there if `strict`."""
         data = self.take(self.word())
-        self.data = self.data[-len(data) % 4 :]
-        return data
-
-    def strict_opaque(self) -> bytes:
-        """As `opaque`, with padding that must be there if anything follows."""
-        size = self.word()
-        data = self.take(size)
-        self.padding = -size % 4
-        self.data = self.data[self.padding :] if len(self.data) >= self.padding else b""
+        padding = -len(data) % 4
+        self.take(padding if strict else min(padding, len(self.data)))
         return data
 
     def address(self) -> int:
@@ -74,7 +68,9 @@ def interface(form: int, value: int) -> int:
     return value if form == 0 else (form & 3) << 30 | value & 0x3FFFFFFF
 
 
-def fixed(row: Row, rate: int, source: tuple[int, int], inside: int, outside: int, form: int) -> None:
+def fixed(
+    row: Row, rate: int, source: tuple[int, int], inside: int, outside: int, form: int
+) -> None:
     row.update(packets=1, flows=1, _rate=rate, sampling_rate=rate)
     row.update(in_iface=inside, out_iface=outside)
     if form == 1:
@@ -147,8 +143,9 @@ class Sample:
     is_v6 = False
 
     def hop(self, rank: int, r: Reader) -> None:
+        before = r.data
         address = r.address()
-        if address & ~MAPPED and rank not in self.hops:
+        if any(before[4 : len(before) - len(r.data)]) and rank not in self.hops:
             self.hops[rank] = address
 
     def switch(self, r: Reader) -> None:
@@ -221,8 +218,7 @@ class Twin:
                 self.sample(r)
         except Fault as fault:
             self.found.cause = int(fault.args[0])
-        if self.record_fault and self.found.cause in (0, self.record_fault):
-            self.found.cause = int(self.record_fault)
+        self.found.cause = self.found.cause or int(self.record_fault)
         return self.found
 
     record_fault = 0
@@ -249,7 +245,7 @@ class Twin:
         if size > len(r.data):
             raise Fault(Malformed.SAMPLE_OVERRUN)
         body = r.take(size)
-        r.data = r.data[-size % 4 :]
+        r.take(min(-size % 4, len(r.data)))
         least = {1: 32, 2: 12, 3: 44, 4: 16, 5: 32}.get(kind)
         if least is None:
             self.found.counts[3] += 1
@@ -352,7 +348,7 @@ class Twin:
         if kind == 1:
             whole = r.data
             r.words(2)
-            r.opaque()
+            r.opaque(strict=True)
             records.append((1, whole[: len(whole) - len(r.data)]))
         elif kind in (2, 3):
             records.append((kind + 1, r.take(32 if kind == 2 else 56)))
@@ -382,10 +378,10 @@ class Twin:
             r.words(r.word())
             r.word()
         elif kind == 4:
-            r.opaque()
-            r.opaque()
+            r.opaque(strict=True)
+            r.opaque(strict=True)
         elif kind == 5:
             r.word()
-            r.opaque()
+            r.opaque(strict=True)
         else:
             raise Fault(r.fault)
