@@ -211,9 +211,10 @@ class Collector:
 
 def _is_sflow(batch: PacketBatch) -> npt.NDArray[np.bool_]:
     """Datagrams that begin as sFlow does: a version of 32 bits below 65,536 (n,)."""
-    long = batch.length >= 4
-    at = np.where(long, batch.offset, 0)
-    sampled: npt.NDArray[np.bool_] = long & (batch.buf[at] == 0) & (batch.buf[np.where(long, at + 1, 0)] == 0)
+    sampled = np.zeros(len(batch), np.bool_)
+    long = np.flatnonzero(batch.length >= 4)
+    at = batch.offset[long]
+    sampled[long] = (batch.buf[at] == 0) & (batch.buf[at + 1] == 0)
     return sampled
 
 

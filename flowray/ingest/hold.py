@@ -25,8 +25,16 @@ class HeldSet:
     arrival: int
 
 
+SET_COST = 256
+"""Octets of memory that a held set takes besides its own: a flood of tiny sets must meet the bound."""
+
+
+def _cost(octets: int) -> int:
+    return octets + SET_COST
+
+
 class Hold:
-    """Sets waiting for a template, oldest first per template."""
+    """Sets waiting for a template, in the order of arrival per template."""
 
     def __init__(self, per_exporter: int, limit: int, age_ns: int) -> None:
         self._per_exporter = per_exporter
@@ -46,15 +54,17 @@ class Hold:
 
     def room(self, exporter: int, octets: int) -> bool:
         """Whether a set of that size may still be held."""
+        cost = _cost(octets)
         return (
-            self._octets[exporter] + octets <= self._per_exporter
-            and self.octets + octets <= self._limit
+            self._octets.get(exporter, 0) + cost <= self._per_exporter
+            and self.octets + cost <= self._limit
         )
 
     def put(self, key: TemplateKey, held: HeldSet) -> None:
         self._sets[key].append(held)
-        self._octets[key.exporter] += len(held.raw)
-        self.octets += len(held.raw)
+        cost = _cost(len(held.raw))
+        self._octets[key.exporter] += cost
+        self.octets += cost
 
     def take(self, key: TemplateKey) -> list[HeldSet]:
         """The sets that waited for this template; they are no longer held."""
@@ -66,11 +76,11 @@ class Hold:
         """Give up sets older than the age bound: (exporter, sets given up)."""
         for key in list(self._sets):
             sets = self._sets[key]
-            old = [s for s in sets if now_ns - s.arrival > self._age_ns]
-            if not old:
+            kept = [s for s in sets if now_ns - s.arrival <= self._age_ns]
+            if len(kept) == len(sets):
                 continue
+            old = [s for s in sets if now_ns - s.arrival > self._age_ns]
             self._release(key.exporter, old)
-            kept = sets[len(old) :]
             if kept:
                 self._sets[key] = kept
             else:
@@ -78,8 +88,8 @@ class Hold:
             yield key.exporter, len(old)
 
     def _release(self, exporter: int, sets: list[HeldSet]) -> None:
-        octets = sum(len(s.raw) for s in sets)
-        self._octets[exporter] -= octets
-        self.octets -= octets
+        cost = sum(_cost(len(s.raw)) for s in sets)
+        self._octets[exporter] -= cost
+        self.octets -= cost
         if not self._octets[exporter]:
             del self._octets[exporter]

@@ -3,7 +3,8 @@ commit, checkpoint.
 
 Exactly once: a partial is known by (shard, incarnation, sequence) and a repeat is dropped; what is
 acknowledged is what the last checkpoint holds; commits are idempotent under their id, so a restored
-aggregator may repeat them.
+aggregator may repeat them. Rows for a window that is committed already (from a shard that was given
+up and came back) go to its next revision.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowray.arrow import from_arrow, to_arrow
+from flowray.fields import Merge
 from flowray.hashing import Interner
 from flowray.ingest.ledger import ViewAccount
 from flowray.sinks.base import Commit, Sink, SinkError
@@ -28,6 +30,9 @@ from flowray.views.window import is_others, window_word
 END_OF_INPUT = (1 << 63) - 1
 """Watermark of a shard that will send no more."""
 
+REMEMBERED_SHARDS = 1024
+"""Incarnations of shards whose sequences are known; the oldest is forgotten for a new one."""
+
 
 @dataclass(slots=True)
 class Received:
@@ -35,7 +40,6 @@ class Received:
     watermark.
     """
 
-    incarnation: str
     sequence: int = 0
     acknowledged: int = 0
     watermark: int = 0
@@ -63,37 +67,53 @@ class Aggregator:
         self._texts = Interner()
         self._layout = partial_layout(plan.keys, plan.values)
         self._open: dict[tuple[int, int], Fold] = {}
-        self._received: dict[str, Received] = {}
+        self._received: dict[tuple[str, str], Received] = {}
+        self._newest: dict[str, str] = {}
         self._expected = set(shards)
         self._outstanding: list[Outstanding] = []
         self._rows_committed = 0
+        self._closed_until = 0
+        self._closed_early: set[tuple[int, int]] = set()
+        self.committed = {f.name: 0 for f in plan.values if f.merge is Merge.SUM}
         self.accounts = np.zeros(len(ViewAccount), np.int64)
         self.sink_errors = 0
         self.last_sink_error = ""
 
     # -- partials ----------------------------------------------------------------------------------
-    # ------------------
+
 
     def expect(self, shards: Iterable[str]) -> None:
-        """The shards whose watermarks hold windows open; the others are forgotten."""
+        """The shards whose watermarks hold windows open. One must be in it before it sends."""
         self._expected = set(shards)
 
     def merge(self, partial: Partial) -> int:
         """Take a partial; returns the sequence up to which this shard's partials are in a
         checkpoint.
 
-        Repeats are recognised and dropped.
+        Repeats are recognised and dropped. Incarnations of a shard are ordered as text: a partial
+        of an earlier one may still be on its way when the next one sends.
         """
-        received = self._received.get(partial.shard)
-        if received is None or received.incarnation != partial.incarnation:
-            received = Received(partial.incarnation)
-            self._received[partial.shard] = received
+        received = self._received_of(partial.shard, partial.incarnation)
         if partial.sequence > received.sequence:
             received.sequence = partial.sequence
             if partial.table is not None:
                 self._take(partial, partial.table)
         received.watermark = max(received.watermark, partial.watermark)
         return received.acknowledged
+
+    def _received_of(self, shard: str, incarnation: str) -> Received:
+        place = shard, incarnation
+        if place not in self._received:
+            if len(self._received) >= REMEMBERED_SHARDS:
+                del self._received[next(iter(self._received))]
+            self._received[place] = Received()
+            self._newest[shard] = max(self._newest.get(shard, ""), incarnation)
+        return self._received[place]
+
+    def acknowledged(self, shard: str, incarnation: str) -> int:
+        """The sequence up to which a shard's partials are in a checkpoint."""
+        received = self._received.get((shard, incarnation))
+        return received.acknowledged if received else 0
 
     def _take(self, partial: Partial, table: pa.Table) -> None:
         if self.plan.windows is None:
@@ -106,7 +126,21 @@ class Aggregator:
             of_window = table.filter(pc.equal(table[WINDOW], start))
             for revision in pc.unique(of_window[REVISION]):
                 part = of_window.filter(pc.equal(of_window[REVISION], revision))
-                self._fold_in(int(start.as_py()), int(revision.as_py()), part)
+                self._fold_late(int(start.as_py()), int(revision.as_py()), part)
+
+    def _fold_late(self, start: int, revision: int, table: pa.Table) -> None:
+        """Fold in, as a later revision if this one was committed already."""
+        windows = self.plan.windows
+        assert windows is not None
+        told = revision
+        over = self._closed_until - windows.deadline(start, revision)
+        if over >= 0:
+            revision += 1 + over // windows.width
+        while (start, revision) in self._closed_early:
+            revision += 1
+        if revision != told:
+            self.accounts[ViewAccount.LATE] += table.num_rows
+        self._fold_in(start, revision, table)
 
     def _row_sequence(self, partial: Partial) -> int:
         """Number of a commit without window: unique per shard, incarnation and sequence, the same
@@ -130,16 +164,21 @@ class Aggregator:
         self.accounts[ViewAccount.OTHERS] += fold.others - before
 
     # -- windows -----------------------------------------------------------------------------------
-    # ------------------
+
 
     @property
     def watermark(self) -> int:
         """Least watermark of the expected shards (ns); 0 while one of them has not reported."""
-        marks = [
-            self._received[s].watermark if s in self._received else 0
-            for s in self._expected or self._received
-        ]
-        return min(marks, default=0)
+        return min(self.watermarks.values(), default=0)
+
+    @property
+    def watermarks(self) -> dict[str, int]:
+        """Watermark by expected shard (ns): the least one holds windows open."""
+        return {shard: self._watermark_of(shard) for shard in self._expected or self._newest}
+
+    def _watermark_of(self, shard: str) -> int:
+        received = self._received.get((shard, self._newest.get(shard, "")))
+        return received.watermark if received else 0
 
     def advance(self) -> int:
         """Commit the windows that are complete; returns how many. Commits that a sink refused are
@@ -156,9 +195,24 @@ class Aggregator:
         )
         for start, revision in ripe:
             self._close(start, revision)
+        self._note_closed(watermark, ripe)
         if not self._open and len(self._texts) > 1 << 16:
             self._texts = Interner()
         return len(ripe)
+
+    def _note_closed(self, watermark: int, closed: list[tuple[int, int]]) -> None:
+        """Remember what is closed: all up to a watermark, and what the end of input closed before
+        its time.
+        """
+        windows = self.plan.windows
+        assert windows is not None
+        if watermark == END_OF_INPUT:
+            self._closed_early.update(closed)
+            return
+        self._closed_until = max(self._closed_until, watermark)
+        self._closed_early = {
+            place for place in self._closed_early if windows.deadline(*place) > self._closed_until
+        }
 
     def _close(self, start: int, revision: int) -> None:
         assert self.plan.windows is not None
@@ -180,7 +234,7 @@ class Aggregator:
         return table, int(columns[RECORDS].sum())
 
     # -- sinks -------------------------------------------------------------------------------------
-    # ------------------
+
 
     def _commit(self, commit: Commit, table: pa.Table, records: int) -> None:
         self._outstanding.append(Outstanding(commit, table, records, list(self._sinks)))
@@ -206,6 +260,8 @@ class Aggregator:
         for outstanding in [o for o in self._outstanding if not o.sinks]:
             self.accounts[ViewAccount.COMMITTED] += outstanding.records
             self._rows_committed += outstanding.table.num_rows
+            for name in self.committed:
+                self.committed[name] += pc.sum(outstanding.table[name]).as_py() or 0
         self._outstanding = [o for o in self._outstanding if o.sinks]
 
     def close(self) -> None:
@@ -214,7 +270,7 @@ class Aggregator:
             sink.close()
 
     # -- looking at it -----------------------------------------------------------------------------
-    # ------------------
+
 
     @property
     def rows_committed(self) -> int:
@@ -243,7 +299,7 @@ class Aggregator:
         return self._rows(self._open[start, revision], start, revision)[0]
 
     # -- checkpoints -------------------------------------------------------------------------------
-    # ------------------
+
 
     def state(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
         """Everything a successor needs: a JSON-able description and the tables it names."""
@@ -253,10 +309,10 @@ class Aggregator:
         for n, o in enumerate(self._outstanding):
             tables[f"commit-{n}"] = o.table
         description = {
-            "received": {
-                shard: [r.incarnation, r.sequence, r.watermark]
-                for shard, r in self._received.items()
-            },
+            "received": [
+                [shard, incarnation, r.sequence, r.watermark]
+                for (shard, incarnation), r in self._received.items()
+            ],
             "open": [[start, revision] for start, revision in self._open],
             "outstanding": [
                 [
@@ -267,6 +323,9 @@ class Aggregator:
             ],
             "accounts": self.accounts.tolist(),
             "rows": self._rows_committed,
+            "committed": dict(self.committed),
+            "closed_until": self._closed_until,
+            "closed_early": [list(place) for place in self._closed_early],
         }  # fmt: skip
         return description, tables
 
@@ -277,19 +336,25 @@ class Aggregator:
 
     def acknowledge(self, description: dict[str, Any]) -> None:
         """Note that a state was stored: what it holds may be forgotten by the shards."""
-        for shard, (incarnation, sequence, _) in description["received"].items():
-            received = self._received.get(shard)
-            if received is not None and received.incarnation == incarnation:
+        for shard, incarnation, sequence, _ in description["received"]:
+            received = self._received.get((shard, incarnation))
+            if received is not None:
                 received.acknowledged = max(received.acknowledged, sequence)
 
     def restore(self, description: dict[str, Any], tables: dict[str, pa.Table]) -> None:
         """Go on from a stored state."""
-        for shard, (incarnation, sequence, watermark) in description["received"].items():
-            self._received[shard] = Received(incarnation, sequence, sequence, watermark)
+        for shard, incarnation, sequence, watermark in description["received"]:
+            received = self._received_of(shard, incarnation)
+            received.sequence = received.acknowledged = sequence
+            # That a shard ended belongs to the run before: its successor says how far it is.
+            received.watermark = 0 if watermark == END_OF_INPUT else watermark
         for start, revision in description["open"]:
             self._fold_in(start, revision, tables[f"window-{start}-{revision}"])
         self.accounts[:] = description["accounts"]
         self._rows_committed = description["rows"]
+        self.committed.update(description["committed"])
+        self._closed_until = description["closed_until"]
+        self._closed_early = {(start, revision) for start, revision in description["closed_early"]}
         for n, (start, end, revision, sequence, records, sinks) in enumerate(
             description["outstanding"]
         ):

@@ -172,6 +172,15 @@ def _uint(buf: U8, p: Word, width: Word) -> Word:
     return v
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _nanoseconds(base: Word, more: Word, unit: Word) -> Word:
+    """(base + more) * unit, or -1 if that, or what it is made of, is beyond an int64."""
+    last = 0x7FFFFFFFFFFFFFFF // unit
+    if base < 0 or more < 0 or base > last or more > last - base:
+        return -1
+    return (base + more) * unit
+
+
 @njit(cache=True, nogil=True)
 def _time(
     buf: U8, p: Word, width: Word, op: Word, argument: Word, boot: Word, header: I64, i: Word
@@ -188,27 +197,28 @@ def _time(
             # The decoder puts the boot time told by options (ms) where v9 has the uptime.
             if header[i, H_UPTIME] == 0:
                 return export
-            t = (header[i, H_UPTIME] + v) * 1_000_000
-            return t - t % NS if cut else t
-        age = (header[i, H_UPTIME] - v) & 0xFFFFFFFF
-        if age >= 0x80000000:  # the flow ends after the header's clock, or the uptime wrapped
-            age -= 0x100000000
-        if cut:
-            return (export // NS - age // 1000) * NS
-        return export - age * 1_000_000
-    if op == 5:
-        t = v * NS
+            t = _nanoseconds(header[i, H_UPTIME], v, 1_000_000)
+        else:
+            age = (header[i, H_UPTIME] - v) & 0xFFFFFFFF
+            if age >= 0x80000000:  # the flow ends after the header's clock, or the uptime wrapped
+                age -= 0x100000000
+            t = export - age * 1_000_000
+            if cut:
+                t = (export // NS - age // 1000) * NS
+    elif op == 5:
+        t = _nanoseconds(0, v, NS)
     elif op == 6:
-        t = v * 1_000_000
+        t = _nanoseconds(0, v, 1_000_000)
     elif op == 7:
         if width != 8 or v == 0:
             return 0
         seconds = ((v >> 32) & 0xFFFFFFFF) - NTP_EPOCH
         t = seconds * NS + (((v & 0xFFFFFFFF) * NS) >> 32)
     elif op == 8:
-        t = header[i, H_EXPORT] - v * 1000
+        age = _nanoseconds(0, v, 1000)
+        t = header[i, H_EXPORT] - age if age >= 0 else age
     else:  # SINCE_BOOT
-        t = (boot + v) * 1_000_000
+        t = _nanoseconds(boot, v, 1_000_000)
     if t < 0:
         return 0
     return t - t % NS if cut else t
@@ -426,7 +436,7 @@ def mask_address(words: U64, source: Word, mask: Word, dest: Word, n: Word) -> N
     ones = np.uint64(0xFFFFFFFFFFFFFFFF)
     for r in range(n):
         hi, lo = words[source, r], words[source + 1, r]
-        bits = np.int64(min(words[mask, r], np.uint64(128)))
+        bits: Word = np.int64(min(words[mask, r], np.uint64(128)))
         if hi == 0 and (lo >> np.uint64(32)) == np.uint64(0xFFFF):
             bits = min(bits, 32) + 96
         bits = min(bits, 128)

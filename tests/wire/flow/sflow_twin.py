@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from flowray.wire.flow.dissect import Tunnel
@@ -276,16 +277,18 @@ class Twin:
         sample.finish()
         self.found.flows.append(row)
 
-    def records(self, r: Reader, sample: Sample) -> None:
+    def tagged(self, r: Reader) -> Iterator[tuple[int, bytes]]:
+        """Records with a format and a length, up to their count or to where they end."""
         for _ in range(r.word()):
             try:
-                if len(r.data) < 8:
-                    raise Fault(r.fault)
-                kind = r.word()
-                body = r.opaque()
+                kind, body = r.word(), r.opaque()
             except Fault as fault:
                 self.record_fault = fault.args[0]
                 return
+            yield kind, body
+
+    def records(self, r: Reader, sample: Sample) -> None:
+        for kind, body in self.tagged(r):
             sample.is_v6 = kind == 4
             try:
                 sample.record(kind, body)
@@ -295,15 +298,7 @@ class Twin:
     def counter(self, r: Reader, *, expanded: bool) -> None:
         sequence, *source = r.words(3 if expanded else 2)
         index = source[1] if expanded else source[0] & 0xFFFFFF
-        for _ in range(r.word()):
-            try:
-                if len(r.data) < 8:
-                    raise Fault(r.fault)
-                kind = r.word()
-                body = r.opaque()
-            except Fault as fault:
-                self.record_fault = fault.args[0]
-                return
+        for kind, body in self.tagged(r):
             if kind not in (1, 2, 5):
                 continue
             keys = COUNTER_KEYS[CounterType(kind)]
