@@ -70,6 +70,7 @@ class Captures:
         return sum(r.bytes_read for r in reports), sum(r.total_bytes for r in reports)
 
     def reports(self) -> list[dict[str, Any]]:
+        """What each capture held."""
         return [{"path": r.path, **asdict(r.report)} for r in self.readers]
 
 

@@ -87,12 +87,13 @@ class Source(StrEnum):
 
     @property
     def decoded(self) -> bool:
+        """Whether this version has the source."""
         return self not in (Source.ROUTES, Source.GEO)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One primitive. `bits` is the width of its value inside packed view keys; `key` its JSON key."""
+    """One primitive. `bits`: width of its value in packed view keys; `key`: its JSON key."""
 
     name: str
     key: str
@@ -107,6 +108,7 @@ class Field:
 
     @property
     def role(self) -> Role:
+        """What a view does with it."""
         if self.name.startswith("_"):
             return Role.WORKING
         return Role.KEY if self.merge is Merge.KEY else Role.COUNTER

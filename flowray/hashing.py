@@ -93,6 +93,7 @@ class Index:
 
     @property
     def arrays(self) -> tuple[U64, U64, Bytes]:
+        """What the compiled functions take: keys (size, 2), values (size,), used (size,)."""
         return self.keys, self.values, self.used
 
     def __len__(self) -> int:
@@ -107,6 +108,7 @@ class Index:
         self.count += index_put(*self.arrays, np.uint64(a), np.uint64(b), np.uint64(value))
 
     def get(self, a: int, b: int) -> int | None:
+        """The value of a pair, or None."""
         value = index_get(*self.arrays, np.uint64(a), np.uint64(b))
         return None if value == MISSING else int(value)
 
@@ -216,6 +218,7 @@ class Interner:
 
     @property
     def refused(self) -> int:
+        """New strings that became the empty one because the limit was reached."""
         return int(self._state[2])
 
     def intern(self, buf: Bytes, location: U64) -> U64:

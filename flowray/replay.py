@@ -36,6 +36,7 @@ class Summary:
     captures: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
+        """The summary line that the command prints."""
         return {
             "datagrams": self.datagrams,
             "records": self.records,

@@ -1,0 +1,1 @@
+"""Datagrams in, partials of views out: receive, templates, decode, enrich, the ledger."""

@@ -64,6 +64,7 @@ class Collector:
 
     @property
     def decoder(self) -> FlowDecoder:
+        """Templates, options and held sets of this shard."""
         return self._decoder
 
     # -- datagrams ---------------------------------------------------------------------------------
@@ -161,8 +162,7 @@ class Collector:
             if skip.intersection(places):
                 continue
             tables = dict(view.hand_over(self._texts))
-            for place in places:
-                partials.append(self._number(place, watermark, tables.get(place[1])))
+            partials += [self._number(p, watermark, tables.get(p[1])) for p in places]
         if len(self._texts) > TEXT_LIMIT // 2 and not self.pending_rows:
             self._renew_texts()
         return partials
@@ -202,6 +202,7 @@ class Collector:
 
     @property
     def sets_held(self) -> int:
+        """Data sets that wait for a template."""
         return len(self._decoder.hold)
 
     def snapshot(self) -> Snapshot:

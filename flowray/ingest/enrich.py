@@ -85,6 +85,7 @@ def ether_type(c: Columns, m: Messages, x: Context) -> None:
 
 
 def networks(c: Columns, m: Messages, x: Context) -> None:
+    """Addresses cut to their masks."""
     del m, x
     for side in ("src", "dst"):
         if f"{side}_net" in c.layout:
@@ -95,6 +96,7 @@ def networks(c: Columns, m: Messages, x: Context) -> None:
 
 
 def label_stack(c: Columns, m: Messages, x: Context) -> None:
+    """The MPLS label stack, its top and its bottom."""
     del m
     first = c.layout.index("_mpls_1")
     entries = c.words[first : first + 10, : c.n]
@@ -116,6 +118,7 @@ def label_stack(c: Columns, m: Messages, x: Context) -> None:
 
 
 def segment_id(c: Columns, m: Messages, x: Context) -> None:
+    """VXLAN or NVGRE identifier out of layer2SegmentId (RFC 7133)."""
     del m, x
     segment = c["_segment"]
     kind, number = segment >> np.uint64(56), segment & np.uint64(0xFFFFFF)
@@ -131,6 +134,7 @@ def _named(c: Columns, x: Context, topic: Topic, key: U64) -> U64:
 
 
 def interface_names(c: Columns, m: Messages, x: Context) -> None:
+    """Names of interface indices as told by options data."""
     del m
     for side in ("in", "out"):
         if f"{side}_iface_name" in c.layout:
@@ -138,11 +142,13 @@ def interface_names(c: Columns, m: Messages, x: Context) -> None:
 
 
 def application_name(c: Columns, m: Messages, x: Context) -> None:
+    """Name of the application id as told by options data (RFC 6759)."""
     del m
     c["class"][:] = _named(c, x, Topic.APPLICATION, c["_application"])
 
 
 def vrf_names(c: Columns, m: Messages, x: Context) -> None:
+    """Names of the ingress and egress VRF, each for itself."""
     del m
     for side in ("ingress", "egress"):
         if f"{side}_vrf_name" in c.layout:
@@ -213,6 +219,7 @@ def sampling_rate(c: Columns, m: Messages, x: Context) -> None:
 
 
 def label(c: Columns, m: Messages, x: Context) -> None:
+    """What the label map says of the exporter."""
     del m
     ids = x.maps.label_ids(x.exporters, x.texts)
     c["label"][:] = 0 if ids is None else ids[c["_exporter"].astype(np.int64)]

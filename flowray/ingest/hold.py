@@ -26,7 +26,8 @@ class HeldSet:
 
 
 SET_COST = 256
-"""Octets of memory that a held set takes besides its own: a flood of tiny sets must meet the bound."""
+"""Octets of memory that a held set takes besides its own: a flood of tiny sets must meet the bound.
+"""
 
 
 def _cost(octets: int) -> int:
@@ -61,6 +62,7 @@ class Hold:
         )
 
     def put(self, key: TemplateKey, held: HeldSet) -> None:
+        """Hold a set; the caller has asked for `room`."""
         self._sets[key].append(held)
         cost = _cost(len(held.raw))
         self._octets[key.exporter] += cost

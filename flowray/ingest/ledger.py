@@ -50,6 +50,7 @@ class Account(IntEnum):
 
     @property
     def label(self) -> str:
+        """Name in snapshots and metrics."""
         return self.name.lower()
 
 
@@ -77,6 +78,7 @@ class ViewAccount(IntEnum):
 
     @property
     def label(self) -> str:
+        """Name in snapshots and metrics."""
         return self.name.lower()
 
 
@@ -102,14 +104,17 @@ class Ledger:
             np.add.at(self._counts[account], exporter, 1 if n is None else n)
 
     def add_one(self, account: Account, exporter: int, n: int = 1) -> None:
+        """Add to an account of one exporter."""
         self.add(account, np.array([exporter]), np.array([n], np.int64))
 
     def add_view(self, view: str, account: ViewAccount, n: int) -> None:
+        """Add to an account of a view."""
         if view not in self._views:
             self._views[view] = np.zeros(len(ViewAccount), np.int64)
         self._views[view][account] += n
 
     def total(self, account: Account) -> int:
+        """An account summed over exporters."""
         return int(self._counts[account].sum())
 
     def snapshot(self) -> Snapshot:

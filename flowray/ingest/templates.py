@@ -66,6 +66,7 @@ class Templates:
         return iter(self._known.items())
 
     def get(self, key: TemplateKey) -> Template | None:
+        """The template as last told, or None."""
         return self._known.get(key)
 
     def put(self, key: TemplateKey, template: Template) -> bool:

@@ -17,6 +17,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
 
 
 class Model(BaseModel):
+    """Unknown options are mistakes; settings do not change once read."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -45,12 +47,16 @@ Prefix = Annotated[str, AfterValidator(_prefix)]
 
 
 class Listen(Model):
+    """Where telemetry arrives."""
+
     flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
     allow: list[Prefix] = []
     receive_buffer: Octets = 4 << 20
 
 
 class Decode(Model):
+    """Switches and bounds of decoding."""
+
     time_precision: Literal["s", "ns"] = "ns"
     boot_time_from_options: bool = True
     tunnels: list[Literal["gre", "ipip", "vxlan", "gtp", "geneve"]] = []
@@ -63,12 +69,16 @@ class Decode(Model):
 
 
 class Maps(Model):
+    """Operator maps in pmacct's syntax."""
+
     labels: Path | None = None
     sampling: Path | None = None
     fields: Path | None = None
 
 
 class Encoding(Model):
+    """How values are written; see `flowray.sinks.encoding.Encoding`."""
+
     records: Literal["rows", "plain", "null-filled"] = "rows"
     labels: Literal["text", "map"] = "text"
     tcp_flags: Literal["list", "int"] = "list"
@@ -82,6 +92,8 @@ class Encoding(Model):
 
 
 class View(Model):
+    """One view of the traffic."""
+
     name: Name
     keys: list[str] = Field(min_length=1)
     counters: list[Literal["packets", "bytes", "flows"]] = ["packets", "bytes", "flows"]
@@ -108,6 +120,8 @@ class View(Model):
 
 
 class FileSink(Model):
+    """Files on a local disk or object storage."""
+
     type: Literal["parquet", "jsonl", "csv"]
     path: str
     name: str | None = None
@@ -116,11 +130,15 @@ class FileSink(Model):
 
 
 class State(Model):
+    """Where checkpoints and templates are kept."""
+
     path: Path = Path("data/state")
     checkpoint: Duration = 5 * 1_000_000_000
 
 
 class Cluster(Model):
+    """How the work is spread over Ray actors."""
+
     shards: int | Literal["auto"] = "auto"
     hand_over: Duration = 1_000_000_000
     object_store: Octets = 256 << 20

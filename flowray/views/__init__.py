@@ -1,0 +1,1 @@
+"""Views of the traffic: filter, keyed reduction, windows, partials, checkpoints."""

@@ -81,7 +81,6 @@ class Aggregator:
 
     # -- partials ----------------------------------------------------------------------------------
 
-
     def expect(self, shards: Iterable[str]) -> None:
         """The shards whose watermarks hold windows open. One must be in it before it sends."""
         self._expected = set(shards)
@@ -114,6 +113,11 @@ class Aggregator:
         """The sequence up to which a shard's partials are in a checkpoint."""
         received = self._received.get((shard, incarnation))
         return received.acknowledged if received else 0
+
+    def unacknowledged(self, shard: str, incarnation: str) -> bool:
+        """Whether a partial of this shard was merged since the last checkpoint."""
+        received = self._received.get((shard, incarnation))
+        return received is not None and received.acknowledged < received.sequence
 
     def _take(self, partial: Partial, table: pa.Table) -> None:
         if self.plan.windows is None:
@@ -165,7 +169,6 @@ class Aggregator:
 
     # -- windows -----------------------------------------------------------------------------------
 
-
     @property
     def watermark(self) -> int:
         """Least watermark of the expected shards (ns); 0 while one of them has not reported."""
@@ -199,6 +202,16 @@ class Aggregator:
         if not self._open and len(self._texts) > 1 << 16:
             self._texts = Interner()
         return len(ripe)
+
+    def finish(self) -> int:
+        """Commit all open windows as if every shard had ended; returns how many."""
+        shards = list(self._expected or self._newest)
+        for shard in shards:
+            newest = self._newest.get(shard)
+            if newest is not None:
+                self._received[shard, newest].watermark = END_OF_INPUT
+        self._expected.intersection_update(self._newest)
+        return self.advance()
 
     def _note_closed(self, watermark: int, closed: list[tuple[int, int]]) -> None:
         """Remember what is closed: all up to a watermark, and what the end of input closed before
@@ -235,7 +248,6 @@ class Aggregator:
 
     # -- sinks -------------------------------------------------------------------------------------
 
-
     def _commit(self, commit: Commit, table: pa.Table, records: int) -> None:
         self._outstanding.append(Outstanding(commit, table, records, list(self._sinks)))
         self._retry()
@@ -271,9 +283,9 @@ class Aggregator:
 
     # -- looking at it -----------------------------------------------------------------------------
 
-
     @property
     def rows_committed(self) -> int:
+        """Rows that all sinks have taken."""
         return self._rows_committed
 
     @property
@@ -284,6 +296,7 @@ class Aggregator:
 
     @property
     def open_windows(self) -> int:
+        """Windows and revisions of windows that are not closed."""
         return len(self._open)
 
     @property
@@ -299,7 +312,6 @@ class Aggregator:
         return self._rows(self._open[start, revision], start, revision)[0]
 
     # -- checkpoints -------------------------------------------------------------------------------
-
 
     def state(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
         """Everything a successor needs: a JSON-able description and the tables it names."""

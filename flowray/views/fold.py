@@ -103,6 +103,7 @@ class Fold:
 
     @property
     def nbytes(self) -> int:
+        """Octets of the table."""
         return self._table.nbytes + self._slots.nbytes
 
     def add(self, words: Words, n: int, window: Words, scale: Words = NO_SCALE) -> None:

@@ -162,7 +162,9 @@ def fold(
 
 
 @njit(cache=True, nogil=True)
-def _place(key: U64, h: Word, width: Word, table: U64, slots: U64, state: I64, max_keys: Word) -> Word:
+def _place(
+    key: U64, h: Word, width: Word, table: U64, slots: U64, state: I64, max_keys: Word
+) -> Word:
     """Row of a key, entering it if new; -1 if the table is full, -2 if max_keys is reached."""
     mask = np.uint64(slots.size - 1)
     tag = h & np.uint64(0xFFFFFFFF00000000)

@@ -58,6 +58,7 @@ class ViewPlan:
 
     @property
     def fields(self) -> tuple[Field, ...]:
+        """Fields of a row: keys, then values."""
         return (*self.keys, *self.values)
 
     @property

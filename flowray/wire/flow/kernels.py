@@ -58,7 +58,9 @@ def _u32(buf: U8, p: Word) -> Word:
 
 
 @njit(cache=True, nogil=True)
-def scan(buf: U8, offset: I64, length: I64, begin: Word, header: I64, sets: I64) -> tuple[Word, Word]:
+def scan(
+    buf: U8, offset: I64, length: I64, begin: Word, header: I64, sets: I64
+) -> tuple[Word, Word]:
     """List the sets of messages from `begin` on, until `sets` (k, SET_COLUMNS) is full.
 
     Fills header (n, HEADER_COLUMNS) of each message walked. Returns (sets listed, index of the

@@ -32,30 +32,34 @@ class Op(IntEnum):
 
 
 START_ELEMENTS: dict[int, Op] = {
-    150: Op.SECONDS,
-    152: Op.MILLISECONDS,
-    154: Op.NTP,
     156: Op.NTP,
+    154: Op.NTP,
+    152: Op.MILLISECONDS,
     158: Op.BEFORE_EXPORT_US,
+    150: Op.SECONDS,
     22: Op.UPTIME,
-    322: Op.SECONDS,
-    323: Op.MILLISECONDS,
-    324: Op.NTP,
     325: Op.NTP,
+    324: Op.NTP,
+    323: Op.MILLISECONDS,
+    322: Op.SECONDS,
 }
 END_ELEMENTS: dict[int, Op] = {
-    151: Op.SECONDS,
-    153: Op.MILLISECONDS,
-    155: Op.NTP,
     157: Op.NTP,
+    155: Op.NTP,
+    153: Op.MILLISECONDS,
     159: Op.BEFORE_EXPORT_US,
+    151: Op.SECONDS,
     21: Op.UPTIME,
-    322: Op.SECONDS,
-    323: Op.MILLISECONDS,
-    324: Op.NTP,
     325: Op.NTP,
+    324: Op.NTP,
+    323: Op.MILLISECONDS,
+    322: Op.SECONDS,
 }
 TIME_ELEMENTS = {"timestamp_start": START_ELEMENTS, "timestamp_end": END_ELEMENTS}
+"""Elements that tell a time, the most precise one first: of those that a record has, the first that
+is not zero counts.
+"""
+
 BOOT_ELEMENT = 160
 
 NO_DIRECTION = 255
@@ -74,6 +78,12 @@ TUNNEL = {
     "tcpflags": "tunnel_tcpflags",
 }
 """Flow field -> where the outer header's value goes if a record has two headers."""
+
+_MASKS: dict[str, tuple[str, dict[int, Element]]] = {
+    "src_mask": ("src_host", {IPV4_LENGTH: 9, IPV6_LENGTH: 29}),
+    "dst_mask": ("dst_host", {IPV4_LENGTH: 13, IPV6_LENGTH: 30}),
+}
+"""Prefix length -> the address that it is of, and its element by the length of that address."""
 
 _SWAPPED = {
     "src_host": "dst_host",
@@ -226,8 +236,8 @@ def _ordinals(f: Field, layout: Layout, places: _Places, *, reverse: bool) -> Se
     if f.name in outer_of:
         if not places.two_headers:
             return []
-        inner = REGISTRY_ELEMENTS[outer_of[f.name]]
-        return _in_order(places, inner)[:1]
+        both = _in_order(places, REGISTRY_ELEMENTS[outer_of[f.name]])
+        return both[:1] if len(both) > 1 else []
     elements = f.elements
     if reverse:
         elements = _reversed_elements(f)
@@ -235,6 +245,11 @@ def _ordinals(f: Field, layout: Layout, places: _Places, *, reverse: bool) -> Se
         # The inner header is the flow; a field that the record has once is the flow's.
         found = _in_order(places, elements)
         return found[1:] or found
+    if f.name in _MASKS and places.two_headers:
+        # The prefix length of an outer IPv6 address is not that of an inner IPv4 one.
+        address, by_length = _MASKS[f.name]
+        hosts = _in_order(places, REGISTRY_ELEMENTS[address])[1:]
+        elements = (tuple({by_length.get(places.field(i).length, 0): None for i in hosts}),)
     return places.find(elements)
 
 

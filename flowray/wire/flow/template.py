@@ -15,7 +15,8 @@ REVERSE_PEN = 29305
 """Enterprise of reverse information elements (RFC 5103)."""
 
 V9_SCOPE_PEN = 0xFFFFFFFF
-"""Stands for the scope numbers of NetFlow v9 that have no IANA element; no real enterprise has it."""
+"""Stands for the scope numbers of NetFlow v9 that have no IANA element; no real enterprise has it.
+"""
 
 MAX_FIELDS = 1024
 """Templates with more fields are refused: no exporter has them, a spoofer might."""
@@ -47,6 +48,7 @@ class Template:
 
     @property
     def is_options(self) -> bool:
+        """Whether records are about the exporter instead of flows."""
         return self.scope_count > 0
 
     @property
