@@ -140,11 +140,13 @@ def intern_many(
     slots: I64,
     state: I64,
     limit: Word,
+    octets: Word,
 ) -> Word:
     """Replace locations (offset << 16 | length) by ids from `begin` on; returns the index it
     stopped at for want of room.
 
-    state = [values stored, arena bytes used, strings refused because `limit` values are stored].
+    state = [values stored, arena bytes used, strings refused because `limit` values or `octets` bytes
+    are stored].
     """
     mask = slots.size - 1
     for i in range(begin, location.size):
@@ -171,7 +173,7 @@ def intern_many(
             s = (s + 1) & mask
         if found < 0:
             count, used = state[0], state[1]
-            if count >= limit:
+            if count >= limit or used + length > octets:
                 state[2] += 1
                 ids[i] = 0
                 continue
@@ -202,11 +204,13 @@ def _rehash(value_hash: U64, count: Word, slots: I64) -> None:
 class Interner:
     """Byte strings as dense ids; id 0 is the empty string.
 
-    Bounded: past `limit` values every new string becomes the empty one and is counted in `refused`.
+    Bounded: past `limit` values or `octets` bytes every new string becomes the empty one and is
+    counted in `refused`.
     """
 
-    def __init__(self, limit: int = 1 << 20) -> None:
+    def __init__(self, limit: int = 1 << 20, octets: int = 256 << 20) -> None:
         self.limit = limit
+        self.octets = octets
         self._arena: Bytes = np.zeros(4096, np.uint8)
         self._offset: I64 = np.zeros(257, np.int64)
         self._hash: U64 = np.zeros(256, np.uint64)
@@ -215,6 +219,11 @@ class Interner:
 
     def __len__(self) -> int:
         return int(self._state[0])
+
+    @property
+    def crowded(self) -> bool:
+        """Whether half of a bound is used up: time to begin with an empty one."""
+        return bool(2 * self._state[0] > self.limit or 2 * self._state[1] > self.octets)
 
     @property
     def refused(self) -> int:
@@ -228,7 +237,7 @@ class Interner:
         while True:
             begin = intern_many(
                 buf, location, begin, ids, self._arena, self._offset, self._hash, self._slots,
-                self._state, self.limit,
+                self._state, self.limit, self.octets,
             )  # fmt: skip
             if begin == location.size:
                 return ids

@@ -51,7 +51,7 @@ class Collector:
             self.layout, program.decode, self.ledger, self._texts, self._enrich
         )
         self._samples = SampleDecoder(
-            self.layout, program.decode.tunnels, self.ledger, self.exporters, self._enrich
+            self.layout, program.decode, self.ledger, self.exporters, self._enrich
         )
         self._views = [View(plan, self.layout, self.ledger) for plan in program.views]
         self._sequence = {
@@ -163,7 +163,7 @@ class Collector:
                 continue
             tables = dict(view.hand_over(self._texts))
             partials += [self._number(p, watermark, tables.get(p[1])) for p in places]
-        if len(self._texts) > TEXT_LIMIT // 2 and not self.pending_rows:
+        if self._texts.crowded and not self.pending_rows:
             self._renew_texts()
         return partials
 
@@ -196,6 +196,11 @@ class Collector:
     def unacknowledged(self, view: str, partition: int) -> list[Partial]:
         """Partials to send again to an aggregator that came back, oldest first."""
         return list(self._unacknowledged[view, partition])
+
+    @property
+    def unacknowledged_count(self) -> int:
+        """Partials that no checkpoint is known to hold."""
+        return sum(len(kept) for kept in self._unacknowledged.values())
 
     # -- looking at it -----------------------------------------------------------------------------
     # ------------------

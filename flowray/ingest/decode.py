@@ -19,6 +19,8 @@ from flowray.hashing import MISSING, Interner
 from flowray.ingest.hold import HeldSet, Hold
 from flowray.ingest.ledger import Account, Ledger
 from flowray.ingest.options import Fact, Options, Topic, record_values, tells_anything
+from flowray.ingest.remembered import Remembered
+from flowray.ingest.sequences import Sequences
 from flowray.ingest.templates import TemplateKey, Templates
 from flowray.wire.flow import kernels as k
 from flowray.wire.flow.dissect import destinations
@@ -29,13 +31,8 @@ from flowray.wire.packets import PacketBatch
 
 I64 = npt.NDArray[np.int64]
 
-REMEMBERED_SETS = 4096
-"""Template and options sets known by heart per observation domain, so that repeats cost a
-dictionary look-up.
-"""
-
-
-REMEMBERED_DOMAINS = 1 << 16
+PORTION = 1 << 18
+"""Records decoded in one go, give or take a set: records of an octet are far larger as columns."""
 
 NEWS_LIMIT = 1 << 17
 """Templates and facts kept for the template store until it asks."""
@@ -57,6 +54,7 @@ class DecodeSettings:
     templates_per_exporter: int = 4096
     templates: int = 1 << 17
     tunnels: int = 0
+    sflow_frame_bytes: bool = True
 
 
 class Messages(NamedTuple):
@@ -114,10 +112,8 @@ class FlowDecoder:
         )
         self.learned: list[Learned] = []
         self._told_at: dict[tuple[TemplateKey, int, int], int] = {}
-        self._remembered: dict[tuple[int, int, int], set[tuple[int, bytes]]] = defaultdict(set)
-        self._sequence_slot: dict[tuple[int, int, int], int] = {}
-        self._sequence = np.zeros((64, 4), np.int64)
-        self._restarted = np.zeros(64, np.int64)
+        self._remembered = Remembered()
+        self._sequences = Sequences(ledger, settings.templates)
 
     def replace_texts(self, texts: Interner) -> None:
         """Go on with an empty interner: facts are interned anew, ids given before are void."""
@@ -185,22 +181,23 @@ class FlowDecoder:
         version = int(m.header[i, k.H_VERSION])
         raw = m.buf[row[k.S_OFFSET] : row[k.S_OFFSET] + row[k.S_LENGTH]].tobytes()
         place = (exporter, domain, version)
-        seen = (int(row[k.S_ID]), raw)
+        seen = self._remembered.digest(int(row[k.S_ID]), raw)
+        known = self._remembered.knows(place, seen)
         if row[k.S_KIND] == k.SET_DATA:
             compiled = self.templates.compiled[int(row[k.S_TEMPLATE])].template
-            if seen in self._remembered[place] or not tells_anything(compiled):
+            if known or not tells_anything(compiled):
                 self._count_options(m, i, compiled, raw)
                 return None
-            return self._options_change(m, i, place, compiled, seen)
-        if seen in self._remembered[place]:
+            return self._options_change(m, i, place, compiled, raw, seen)
+        if known:
             return None
         try:
             found = parse_templates(raw, version, options=row[k.S_KIND] == k.SET_OPTIONS_TEMPLATE)
         except TemplateError:
             m.header[i, k.H_CAUSE] = Account.BAD_TEMPLATE - Account.SHORT_HEADER + k.SHORT_HEADER
             return None
-        self._remember(place, seen)
         if all(self._knows(place, t) for t in found):
+            self._remembered.add(place, seen)
             return None
         return lambda: self._learn_templates(place, seen, found, int(m.arrival[i]))
 
@@ -213,12 +210,13 @@ class FlowDecoder:
     def _learn_templates(
         self,
         place: tuple[int, int, int],
-        seen: tuple[int, bytes],
+        seen: bytes,
         found: list[Template | Withdrawal],
         now_ns: int,
     ) -> Iterator[Columns]:
         # A set that redefines a template makes earlier sets news again.
-        self._remembered[place] = {seen}
+        self._remembered.forget(place)
+        self._remembered.add(place, seen)
         for t in found:
             key = TemplateKey(*place, t.id)
             if isinstance(t, Withdrawal):
@@ -262,7 +260,7 @@ class FlowDecoder:
             return
         self._told_at[subject] = learned.at
         # The exporter's own words about it are news again, whatever this shard remembers of them.
-        self._remembered.pop((exporter, key.domain, key.version), None)
+        self._remembered.forget((exporter, key.domain, key.version))
         if learned.template is not None:
             yield from self._release_held(key, now_ns)
 
@@ -272,19 +270,21 @@ class FlowDecoder:
         i: int,
         place: tuple[int, int, int],
         template: Template,
-        seen: tuple[int, bytes],
+        raw: bytes,
+        seen: bytes,
     ) -> Callable[[], Iterator[Columns]] | None:
         exporter, domain, _ = place
-        self._count_options(m, i, template, seen[1])
-        records = list(record_values(template, seen[1]))
+        self._count_options(m, i, template, raw)
+        records = list(record_values(template, raw))
         # Later records of the set may repeat or overrule earlier ones: any news makes all of them
         # apply in order.
         if not any(self.options.news(exporter, domain, values) for values in records):
-            self._remember(place, seen)
+            self._remembered.add(place, seen)
             return None
 
         def apply() -> Iterator[Columns]:
-            self._remembered[place] = {seen}
+            self._remembered.forget(place)
+            self._remembered.add(place, seen)
             for values in records:
                 for fact in self.options.news(exporter, domain, values):
                     self.options.store(exporter, domain, *fact)
@@ -300,14 +300,6 @@ class FlowDecoder:
             n = len(raw) // template.least_size
         m.header[i, k.H_RECORDS] += n
         self._ledger.add_one(Account.OPTION_RECORDS, int(m.exporter[i]), n)
-
-    def _remember(self, place: tuple[int, int, int], seen: tuple[int, bytes]) -> None:
-        if len(self._remembered) > REMEMBERED_DOMAINS:
-            self._remembered.clear()
-        known = self._remembered[place]
-        if len(known) >= REMEMBERED_SETS:
-            known.clear()
-        known.add(seen)
 
     # -- data --------------------------------------------------------------------------------------
     # ------------------
@@ -330,9 +322,10 @@ class FlowDecoder:
                 continue
             chosen = np.flatnonzero(number == plan_number)
             for plan in self.templates.compiled[plan_number].plans:
-                columns = self._extract(m, sets, chosen, plan)
-                if columns.n:
-                    yield columns
+                for portion in _portions(sets, chosen, plan.record_size):
+                    columns = self._extract(m, sets, portion, plan)
+                    if columns.n:
+                        yield columns
 
     def _place_boot_times(self, m: Messages) -> None:
         """Put the boot time told by options (ms) into IPFIX header rows, where NetFlow v9 has its
@@ -467,44 +460,8 @@ class FlowDecoder:
         # NetFlow v9 numbers messages, v5 and IPFIX count records.
         step = np.where(version[good] == k.V9, 1, m.header[good, k.H_RECORDS])
         step[unknown[good] & (version[good] == k.IPFIX)] = -1
-        slot = self._slots(exporter, domain, version[good])
-        gap = np.zeros(good.size, np.int64)
-        before = self._restarted.sum()
-        k.sequence_gaps(
-            slot, m.header[good, k.H_SEQUENCE], step, self._sequence, gap, self._restarted
-        )
-        missing = gap != 0
-        if missing.any():
-            self._ledger.add(Account.SEQUENCE_GAP, exporter[missing], gap[missing])
-        if self._restarted.sum() != before:
-            places = {slot: exporter for (exporter, _, _), slot in self._sequence_slot.items()}
-            for s in np.flatnonzero(self._restarted):
-                self._ledger.add_one(
-                    Account.RESTARTS, places.get(int(s), 0), int(self._restarted[s])
-                )
-            self._restarted[:] = 0
-
-    def _slots(self, exporter: I64, domain: I64, version: I64) -> I64:
-        """Row of the sequence account of each (exporter, domain, version)."""
-        packed = exporter << 36 | domain << 4 | version
-        distinct, inverse = np.unique(packed, return_inverse=True)
-        slots = np.empty(distinct.size, np.int64)
-        for n, place in enumerate(distinct.tolist()):
-            slots[n] = self._slot((place >> 36, place >> 4 & 0xFFFFFFFF, place & 15))
-        return slots[inverse]
-
-    def _slot(self, place: tuple[int, int, int]) -> int:
-        slot = self._sequence_slot.get(place)
-        if slot is not None:
-            return slot
-        slot = len(self._sequence_slot)
-        if slot >= self._settings.templates:
-            return 0  # bounded: domains past the bound share an account
-        if slot >= len(self._sequence):
-            self._sequence = np.concatenate((self._sequence, np.zeros_like(self._sequence)))
-            self._restarted = np.concatenate((self._restarted, np.zeros_like(self._restarted)))
-        self._sequence_slot[place] = slot
-        return slot
+        place = domain << 4 | version[good]
+        self._sequences.account(exporter, place, m.header[good, k.H_SEQUENCE], step)
 
 
 def _subject(learned: Learned) -> tuple[TemplateKey, int, int]:
@@ -512,3 +469,9 @@ def _subject(learned: Learned) -> tuple[TemplateKey, int, int]:
     if learned.fact is None:
         return learned.key, 0, 0
     return learned.key, learned.fact[0], learned.fact[1]
+
+
+def _portions(sets: I64, chosen: I64, least: int) -> list[I64]:
+    """The sets chosen in portions of about PORTION records of at least that many octets."""
+    records = np.cumsum(sets[chosen, k.S_LENGTH] // least)
+    return np.split(chosen, np.flatnonzero(np.diff(records // PORTION)) + 1)

@@ -27,30 +27,18 @@ class ListenError(FlowrayError):
 
 @dataclass(slots=True)
 class Listener:
-    """A bound UDP socket."""
+    """A bound UDP socket. `address` is udp://ADDRESS:PORT with the port that it got."""
 
-    url: str
+    address: str
+    port: int
     socket: socket.socket
     family: int
     drops: int = 0
     _told: int = 0
 
-    @property
-    def address(self) -> str:
-        """Where it listens: udp://ADDRESS:PORT."""
-        host, port = self.socket.getsockname()[:2]
-        return f"udp://[{host}]:{port}" if ":" in host else f"udp://{host}:{port}"
-
-    @property
-    def port(self) -> int:
-        port: int = self.socket.getsockname()[1]
-        return port
-
     def watch(self) -> float:
         """The share of the receive buffer in use, 0 to 1; brings `drops` (datagrams lost by the kernel) up to date."""
-        info = _MEMINFO.unpack(
-            self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
-        )
+        info = _MEMINFO.unpack(self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))
         self.drops += info[_DROPS] - self._told & _WORD
         self._told = info[_DROPS]
         return float(info[_RMEM_ALLOC] / max(info[_RCVBUF], 1))
@@ -74,15 +62,15 @@ def listen(url: str, buffer_octets: int) -> Listener:
     host, port = parts.hostname or "::", parts.port or 0
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return _open(url, family, host, port, buffer_octets)
+        return _open(family, host, port, buffer_octets)
     except OSError as error:
         if host == "::":
             with suppress(OSError):  # a host without IPv6
-                return _open(url, socket.AF_INET, "0.0.0.0", port, buffer_octets)  # noqa: S104
+                return _open(socket.AF_INET, "0.0.0.0", port, buffer_octets)  # noqa: S104
         raise ListenError(f"cannot listen on {url}: {error.strerror or error}") from None
 
 
-def _open(url: str, family: int, host: str, port: int, buffer_octets: int) -> Listener:
+def _open(family: int, host: str, port: int, buffer_octets: int) -> Listener:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -94,7 +82,9 @@ def _open(url: str, family: int, host: str, port: int, buffer_octets: int) -> Li
     except OSError:
         sock.close()
         raise
-    return Listener(url, sock, family)
+    bound: int = sock.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    return Listener(f"udp://{shown}:{bound}", bound, sock, family)
 
 
 def _set_buffer(sock: socket.socket, octets: int) -> None:

@@ -112,11 +112,13 @@ def record_values(template: Template, raw: bytes) -> Iterator[dict[Element, byte
 
 
 class Options:
-    """The facts of all exporters of a shard, bounded by `limit` facts."""
+    """The facts of all exporters of a shard, bounded by `limit` facts and `octets` of text in them."""
 
-    def __init__(self, texts: Interner, limit: int = 1 << 20) -> None:
+    def __init__(self, texts: Interner, limit: int = 1 << 20, octets: int = 64 << 20) -> None:
         self._texts = texts
         self._limit = limit
+        self._octets_limit = octets
+        self.octets = 0
         self._facts: dict[tuple[int, int, int, int], int | bytes] = {}
         self.index = Index(1024)
         self.refused = 0
@@ -145,9 +147,12 @@ class Options:
         """Store a fact for the domain and for the exporter as a whole."""
         for d in {domain, ANY_DOMAIN}:
             place = (exporter, d, topic, key)
-            if place not in self._facts and len(self._facts) >= self._limit:
+            old = self._facts.get(place)
+            octets = self.octets + _octets(value) - _octets(old)
+            if (old is None and len(self._facts) >= self._limit) or octets > self._octets_limit:
                 self.refused += 1
                 continue
+            self.octets = octets
             self._facts[place] = value
             self._topics.add(topic)
             self._put(place, value)
@@ -180,6 +185,10 @@ class Options:
             where = np.flatnonzero(unknown)
             out[where] = self.index.get_many(base[where] | np.uint64(ANY_DOMAIN), b[where])
         return out
+
+
+def _octets(value: int | bytes | None) -> int:
+    return len(value) if isinstance(value, bytes) else 0
 
 
 def facts(values: Mapping[Element, bytes]) -> Iterator[Fact]:

@@ -63,12 +63,15 @@ class Receiver:
         self.datagrams = 0
         self.octets = 0
         self.refused = 0
+        self.full = 0.0
         self.listeners: list[Listener] = []
+        self._open: list[Listener] = []
         self._poll = select.poll()
         try:
             for url in urls:
                 listener = listen(url, buffer_octets)
                 self.listeners.append(listener)
+                self._open.append(listener)
                 self._poll.register(listener.socket, select.POLLIN)
         except BaseException:
             self.close()
@@ -90,13 +93,15 @@ class Receiver:
         """What waits at the sockets now, None if nothing does."""
         taken: list[tuple[int, int, Listener]] = []
         n = 0
-        for listener in self.listeners:
+        if not self._open:
+            return None
+        for listener in self._open:
             count = self._slots.receive(listener.socket.fileno(), n)
             if count:
                 taken.append((n, n + count, listener))
                 n += count
         # A full batch must not always be the first socket's.
-        self.listeners.append(self.listeners.pop(0))
+        self._open.append(self._open.pop(0))
         return self._batch(n, taken) if n else None
 
     def _let_fill(self) -> None:
@@ -142,7 +147,8 @@ class Receiver:
 
     def watch(self) -> float:
         """The share in use of the fullest receive buffer, 0 to 1; counts what the kernel dropped."""
-        return max((listener.watch() for listener in self.listeners), default=0.0)
+        self.full = max((listener.watch() for listener in self._open), default=0.0)
+        return self.full
 
     @property
     def kernel_drops(self) -> dict[str, int]:
@@ -156,14 +162,14 @@ class Receiver:
 
     def turn_away(self) -> None:
         """Get no new datagrams; those queued can still be taken."""
-        for listener in self.listeners:
+        for listener in self._open:
             listener.turn_away()
 
     def close(self) -> None:
-        """Close the sockets; what is queued is lost."""
-        for listener in self.listeners:
+        """Close the sockets; what is queued is lost. The figures stay."""
+        for listener in self._open:
             listener.close()
-        self.listeners = []
+        self._open = []
 
 
 def _address_set(prefixes: Sequence[str]) -> AddressSet:

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flowray.columns import Columns, Layout
-from flowray.ingest.decode import Enrich, Messages
+from flowray.ingest.decode import DecodeSettings, Enrich, Messages
 from flowray.ingest.ledger import Account, Ledger
+from flowray.ingest.sequences import Sequences
 from flowray.wire.flow import kernels as k
 from flowray.wire.flow.sflow import Malformed, SflowDecoder, SflowHeaders
 from flowray.wire.packets import Exporters, PacketBatch
@@ -22,23 +23,29 @@ _CAUSES = {
 }
 """Ledger account of each fault; the others are faults of a sample."""
 
-SEQUENCE_SLOTS = 1 << 16
+SEQUENCE_ACCOUNTS = 1 << 16
+"""Agents and sub-agents whose datagrams are checked for gaps."""
 
 
 class SampleDecoder:
     """State of all sFlow agents of a shard: their sequence accounts."""
 
     def __init__(
-        self, layout: Layout, tunnels: int, ledger: Ledger, exporters: Exporters, enrich: Enrich
+        self,
+        layout: Layout,
+        settings: DecodeSettings,
+        ledger: Ledger,
+        exporters: Exporters,
+        enrich: Enrich,
     ) -> None:
-        self._decoder = SflowDecoder(layout, tunnels)
+        self._decoder = SflowDecoder(
+            layout, settings.tunnels, frame_bytes=settings.sflow_frame_bytes
+        )
         self._layout = layout
         self._ledger = ledger
         self._exporters = exporters
         self._enrich = enrich
-        self._slots: dict[int, int] = {}
-        self._sequence = np.zeros((64, 4), np.int64)
-        self._restarted = np.zeros(64, np.int64)
+        self._sequences = Sequences(ledger, SEQUENCE_ACCOUNTS)
 
     def decode(self, batch: PacketBatch) -> Iterator[Columns]:
         """Native columns of the flow samples of a batch of sFlow datagrams."""
@@ -97,27 +104,9 @@ class SampleDecoder:
         if not use.any():
             return
         at = exporter[headers.packet[use]]
-        packed = at << 32 | headers.sub_agent[use].astype(np.int64)
-        distinct, inverse = np.unique(packed, return_inverse=True)
-        slot = np.array([self._slot(int(p)) for p in distinct], np.int64)[inverse]
-        gap = np.zeros(slot.size, np.int64)
-        k.sequence_gaps(
-            slot, headers.sequence[use].astype(np.int64), np.ones_like(gap), self._sequence, gap,
-            self._restarted,
-        )  # fmt: skip
-        missing = gap != 0
-        self._ledger.add(Account.SEQUENCE_GAP, at[missing], gap[missing])
-        for s in np.flatnonzero(self._restarted):
-            owner = at[np.flatnonzero(slot == s)[0]]
-            self._ledger.add_one(Account.RESTARTS, int(owner), int(self._restarted[s]))
-        self._restarted[:] = 0
-
-    def _slot(self, place: int) -> int:
-        slot = self._slots.get(place, len(self._slots))
-        if slot >= SEQUENCE_SLOTS:
-            return 0  # bounded: agents past the bound share an account
-        if slot >= len(self._sequence):
-            self._sequence = np.concatenate((self._sequence, np.zeros_like(self._sequence)))
-            self._restarted = np.concatenate((self._restarted, np.zeros_like(self._restarted)))
-        self._slots[place] = slot
-        return slot
+        self._sequences.account(
+            at,
+            headers.sub_agent[use].astype(np.int64) << 4,
+            headers.sequence[use].astype(np.int64),
+            np.ones(at.size, np.int64),
+        )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from flowray.columns import Layout
 from flowray.hashing import MISSING, Index
 from flowray.wire.flow.plan import V5_RECORD, Plan, compile_plan, reversible
-from flowray.wire.flow.template import Template
+from flowray.wire.flow.template import Template, TemplateField
+
+Shape: TypeAlias = tuple[tuple[TemplateField, ...], int]
+"""What templates that share a plan have in common: fields and number of scope fields."""
 
 V5_PLAN = 0
 """Number of the plan of NetFlow v5 records."""
@@ -35,26 +40,37 @@ class Compiled:
 
 
 class Templates:
-    """Bounded by `per_exporter` templates each and `limit` in all.
+    """Bounded by `per_exporter` templates each, `limit` in all, and `field_limit` fields in all
+    different shapes.
 
     Templates of the same shape share a plan, whoever announced them, so that their records are
     decoded in one pass.
     """
 
     def __init__(
-        self, layout: Layout, *, whole_seconds: bool, per_exporter: int = 4096, limit: int = 1 << 17
+        self,
+        layout: Layout,
+        *,
+        whole_seconds: bool,
+        per_exporter: int = 4096,
+        limit: int = 1 << 17,
+        field_limit: int = 1 << 20,
     ) -> None:
         self._layout = layout
         self._whole_seconds = whole_seconds
         self._per_exporter = per_exporter
         self._limit = limit
+        self._field_limit = field_limit
+        self._uses: Counter[Shape] = Counter()
+        self._fields = 0
         self._known: dict[TemplateKey, Template] = {}
         self._of_exporter: dict[int, int] = {}
         self._start_over()
 
     def _start_over(self) -> None:
-        self._number: dict[tuple[object, int], int] = {}
+        self._number: dict[Shape, int] = {}
         self.compiled: list[Compiled] = []
+        self._compiled_fields = 0
         self.is_options = np.zeros(64, np.bool_)
         self.index = Index(256)
         self._compile(V5_RECORD)
@@ -75,12 +91,35 @@ class Templates:
             count = self._of_exporter.get(key.exporter, 0)
             if count >= self._per_exporter or len(self._known) >= self._limit:
                 return False
-            self._of_exporter[key.exporter] = count + 1
-        if len(self.compiled) >= 2 * self._limit or len(self.index) >= 4 * self._limit:
+        fields = len(template.fields)
+        if not self._uses[_shape(template)] and self._fields + fields > self._field_limit:
+            return False
+        old = self._known.get(key)
+        if old is None:
+            self._of_exporter[key.exporter] = self._of_exporter.get(key.exporter, 0) + 1
+        else:
+            self._release(old)
+        if (
+            len(self.compiled) >= 2 * self._limit
+            or len(self.index) >= 4 * self._limit
+            or self._compiled_fields >= 2 * self._field_limit
+        ):
             self._compact()
-        self._known[key] = template
-        self._point(key, self._compile(template))
+        number = self._compile(template)
+        # One tuple of fields for all templates of a shape.
+        shared = self.compiled[number].template.fields
+        self._known[key] = replace(template, fields=shared)
+        self._fields += 0 if self._uses[_shape(template)] else fields
+        self._uses[_shape(template)] += 1
+        self._point(key, number)
         return True
+
+    def _release(self, template: Template) -> None:
+        shape = _shape(template)
+        self._uses[shape] -= 1
+        if not self._uses[shape]:
+            del self._uses[shape]
+            self._fields -= len(template.fields)
 
     def _compact(self) -> None:
         """Drop plans and look-up keys that redefinitions and withdrawals left behind."""
@@ -90,7 +129,9 @@ class Templates:
 
     def withdraw(self, key: TemplateKey) -> None:
         """Forget a template (RFC 7011 section 8.1); unknown ones are ignored."""
-        if self._known.pop(key, None) is not None:
+        template = self._known.pop(key, None)
+        if template is not None:
+            self._release(template)
             self._of_exporter[key.exporter] -= 1
             self._point(key, int(MISSING))
 
@@ -109,7 +150,7 @@ class Templates:
         self.index.put(key.exporter << 32 | key.domain, key.version << 16 | key.id, number)
 
     def _compile(self, template: Template) -> int:
-        shape = (template.fields, template.scope_count)
+        shape = _shape(template)
         if shape in self._number:
             return self._number[shape]
         plans: tuple[Plan, ...] = ()
@@ -125,6 +166,11 @@ class Templates:
         if number >= self.is_options.size:
             self.is_options = np.concatenate((self.is_options, np.zeros_like(self.is_options)))
         self.compiled.append(Compiled(template, plans))
+        self._compiled_fields += len(template.fields)
         self.is_options[number] = template.is_options
         self._number[shape] = number
         return number
+
+
+def _shape(template: Template) -> Shape:
+    return template.fields, template.scope_count

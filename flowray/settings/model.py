@@ -59,6 +59,7 @@ class Decode(Model):
 
     time_precision: Literal["s", "ns"] = "ns"
     boot_time_from_options: bool = True
+    sflow_bytes: Literal["frame", "ip"] = "frame"
     tunnels: list[Literal["gre", "ipip", "vxlan", "gtp", "geneve"]] = []
     hold: bool = True
     hold_per_exporter: Octets = 1 << 20
@@ -141,6 +142,7 @@ class Cluster(Model):
 
     shards: int | Literal["auto"] = "auto"
     hand_over: Duration = 1_000_000_000
+    shard_memory: Octets = 1 << 30
     object_store: Octets = 256 << 20
     dashboard: bool = True
 

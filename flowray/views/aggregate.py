@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowray.arrow import from_arrow, to_arrow
+from flowray.columns import Columns, Words
 from flowray.fields import Merge
 from flowray.hashing import Interner
 from flowray.ingest.ledger import ViewAccount
@@ -29,6 +30,12 @@ from flowray.views.window import is_others, window_word
 
 END_OF_INPUT = (1 << 63) - 1
 """Watermark of a shard that will send no more."""
+
+MAX_WINDOWS = 1 << 15
+"""Windows and revisions open at a time; rows of further ones go to an others row of the newest."""
+
+TEXTS_KEPT = 1 << 16
+"""Texts at which those of closed windows are forgotten for the first time."""
 
 REMEMBERED_SHARDS = 1024
 """Incarnations of shards whose sequences are known; the oldest is forgotten for a new one."""
@@ -65,6 +72,7 @@ class Aggregator:
         self.partition = partition
         self._sinks = list(sinks)
         self._texts = Interner()
+        self._renew_at = TEXTS_KEPT
         self._layout = partial_layout(plan.keys, plan.values)
         self._open: dict[tuple[int, int], Fold] = {}
         self._received: dict[tuple[str, str], Received] = {}
@@ -126,13 +134,26 @@ class Aggregator:
             )
             self._commit(commit, table, table.num_rows)
             return
-        for start in pc.unique(table[WINDOW]):
-            of_window = table.filter(pc.equal(table[WINDOW], start))
-            for revision in pc.unique(of_window[REVISION]):
-                part = of_window.filter(pc.equal(of_window[REVISION], revision))
-                self._fold_late(int(start.as_py()), int(revision.as_py()), part)
+        if not table.num_rows:
+            return
+        columns, others = self._native(table)
+        start, revision = table[WINDOW].to_numpy(), table[REVISION].to_numpy()
+        order = np.lexsort((revision, start))
+        start, revision = start[order], revision[order]
+        edges = np.flatnonzero((start[1:] != start[:-1]) | (revision[1:] != revision[:-1])) + 1
+        for rows in np.split(np.arange(order.size), edges):
+            chosen, first = order[rows], rows[0]
+            self._fold_late(
+                int(start[first]), int(revision[first]), columns.take(chosen), others[chosen]
+            )
 
-    def _fold_late(self, start: int, revision: int, table: pa.Table) -> None:
+    def _native(self, table: pa.Table) -> tuple[Columns, Words]:
+        """Rows of a partial, and for each whether it is an others row (0 or 1)."""
+        return from_arrow(table, self._layout, self._texts), table[OTHERS].to_numpy().astype(
+            np.uint64
+        )
+
+    def _fold_late(self, start: int, revision: int, columns: Columns, others: Words) -> None:
         """Fold in, as a later revision if this one was committed already."""
         windows = self.plan.windows
         assert windows is not None
@@ -143,8 +164,8 @@ class Aggregator:
         while (start, revision) in self._closed_early:
             revision += 1
         if revision != told:
-            self.accounts[ViewAccount.LATE] += table.num_rows
-        self._fold_in(start, revision, table)
+            self.accounts[ViewAccount.LATE] += columns.n
+        self._fold_in(start, revision, columns, others)
 
     def _row_sequence(self, partial: Partial) -> int:
         """Number of a commit without window: unique per shard, incarnation and sequence, the same
@@ -153,15 +174,20 @@ class Aggregator:
         origin = zlib.crc32(f"{partial.shard}/{partial.incarnation}".encode())
         return origin << 32 | partial.sequence
 
-    def _fold_in(self, start: int, revision: int, table: pa.Table) -> None:
+    def _fold_in(self, start: int, revision: int, columns: Columns, others: Words) -> None:
         windows = self.plan.windows
         assert windows is not None
         fold = self._open.get((start, revision))
+        if fold is None and len(self._open) >= MAX_WINDOWS:
+            # Times made up by a sender: totals stay right, memory stays bounded.
+            start, revision = max(self._open)
+            fold, others = self._open[start, revision], np.ones_like(others)
+            for f in self.plan.keys:
+                columns[f.name][...] = 0
+            self.accounts[ViewAccount.OTHERS] += columns.n
         if fold is None:
             fold = Fold(self._layout, self.plan.keys, self.plan.values, self.plan.max_keys)
             self._open[start, revision] = fold
-        columns = from_arrow(table, self._layout, self._texts)
-        others = table[OTHERS].to_numpy().astype(np.uint64)
         word = np.uint64(window_word(start, revision, windows, others=False))
         before = fold.others
         fold.add(columns.words, columns.n, word | others << np.uint64(63))
@@ -183,14 +209,14 @@ class Aggregator:
         received = self._received.get((shard, self._newest.get(shard, "")))
         return received.watermark if received else 0
 
-    def advance(self) -> int:
-        """Commit the windows that are complete; returns how many. Commits that a sink refused are
-        tried again.
+    def advance(self, watermark: int | None = None) -> int:
+        """Commit the windows that are complete, by the shards' watermark if none is given; returns
+        how many. Commits that a sink refused are tried again.
         """
         self._retry()
         if self.plan.windows is None:
             return 0
-        watermark = self.watermark
+        watermark = self.watermark if watermark is None else watermark
         ripe = sorted(
             (start, revision)
             for start, revision in self._open
@@ -199,19 +225,20 @@ class Aggregator:
         for start, revision in ripe:
             self._close(start, revision)
         self._note_closed(watermark, ripe)
-        if not self._open and len(self._texts) > 1 << 16:
-            self._texts = Interner()
+        if len(self._texts) >= self._renew_at or self._texts.crowded:
+            self._renew_texts()
         return len(ripe)
 
-    def finish(self) -> int:
-        """Commit all open windows as if every shard had ended; returns how many."""
-        shards = list(self._expected or self._newest)
-        for shard in shards:
-            newest = self._newest.get(shard)
-            if newest is not None:
-                self._received[shard, newest].watermark = END_OF_INPUT
-        self._expected.intersection_update(self._newest)
-        return self.advance()
+    def _renew_texts(self) -> None:
+        """Forget the texts that no open window holds."""
+        old = {place: self._state_table(fold) for place, fold in self._open.items()}
+        accounts = self.accounts.copy()
+        self._texts = Interner()
+        self._open.clear()
+        for (start, revision), table in old.items():
+            self._fold_in(start, revision, *self._native(table))
+        self.accounts[:] = accounts
+        self._renew_at = max(TEXTS_KEPT, 2 * len(self._texts))
 
     def _note_closed(self, watermark: int, closed: list[tuple[int, int]]) -> None:
         """Remember what is closed: all up to a watermark, and what the end of input closed before
@@ -292,7 +319,7 @@ class Aggregator:
     def open_records(self) -> int:
         """Records in open windows and in commits that a sink has not taken yet."""
         waiting = sum(o.records for o in self._outstanding)
-        return waiting + sum(fold.merged for fold in self._open.values())
+        return waiting + sum(fold.merged for fold in tuple(self._open.values()))
 
     @property
     def open_windows(self) -> int:
@@ -361,7 +388,8 @@ class Aggregator:
             # That a shard ended belongs to the run before: its successor says how far it is.
             received.watermark = 0 if watermark == END_OF_INPUT else watermark
         for start, revision in description["open"]:
-            self._fold_in(start, revision, tables[f"window-{start}-{revision}"])
+            table = tables[f"window-{start}-{revision}"]
+            self._fold_in(start, revision, *self._native(table))
         self.accounts[:] = description["accounts"]
         self._rows_committed = description["rows"]
         self.committed.update(description["committed"])

@@ -26,6 +26,9 @@ from flowray.views.view import Partial, ViewPlan
 
 log = logging.getLogger(__name__)
 
+ROWS_INTERVAL = 1_000_000_000
+"""Nanoseconds between checkpoints of a view without a window at most."""
+
 SHARE_OF_TIME = 0.1
 """Checkpoints take at most about this share of the time: big ones are written less often."""
 
@@ -63,7 +66,8 @@ class Aggregation:
         """Go on from the checkpoint, if there is one."""
         self._aggregator = Aggregator(plan, sinks, partition)
         self._checkpoint = checkpoint
-        self._interval_ns = interval_ns
+        # What is committed at once keeps shards waiting for nothing but the checkpoint, a small one.
+        self._interval_ns = interval_ns if plan.windows else min(interval_ns, ROWS_INTERVAL)
         self._clock = clock
         # Time in front: incarnations are ordered.
         self.incarnation = f"{clock():016x}"
@@ -71,7 +75,7 @@ class Aggregation:
         self._expecting = False
         self._changed = False
         self._stored_at = clock()
-        self._pause_ns = interval_ns
+        self._pause_ns = self._interval_ns
         self.checkpoints = 0
         self.checkpoint_octets = 0
         self.errors = 0
@@ -191,7 +195,7 @@ class Aggregation:
     def finish(self) -> None:
         """Close every window, whatever the watermarks, and checkpoint. Sinks stay open."""
         with self._lock:
-            self._aggregator.finish()
+            self._aggregator.advance(END_OF_INPUT)
             self._store()
 
     def close(self) -> None:

@@ -20,6 +20,9 @@ SCALED = ("packets", "bytes")
 and is not.
 """
 
+LEAST_ROWS = 64
+"""Rows that a new table has room for: there may be thousands of windows of a few rows each."""
+
 NO_SCALE: Words = np.empty(0, np.uint64)
 
 
@@ -75,7 +78,7 @@ class Fold:
         rows = [(layout.index(f.name), RULES[f.merge], int(f.name in SCALED)) for f in values]
         rows.append((layout.get(RECORDS), k.SUM, 0))
         self._sources = np.array(rows, np.int64)
-        self._allocate(1024)
+        self._allocate(LEAST_ROWS)
         self._state = np.zeros(3, np.int64)
 
     def _allocate(self, capacity: int) -> None:
@@ -143,7 +146,7 @@ class Fold:
         """Forget all rows and free a table that grew."""
         self._state[:] = 0
         if len(self._table) > 1 << 16:
-            self._allocate(1024)
+            self._allocate(LEAST_ROWS)
         else:
             self._slots[:] = 0
 

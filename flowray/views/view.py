@@ -103,7 +103,7 @@ class View:
     layout: Layout
     ledger: Ledger
     _fold: Fold | None = None
-    _rows: list[Columns] = field(default_factory=list)
+    _rows: list[pa.Table] = field(default_factory=list)
     _sampled: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -126,14 +126,14 @@ class View:
     @property
     def pending(self) -> int:
         """Rows to hand over."""
-        return len(self._fold) if self._fold is not None else sum(c.n for c in self._rows)
+        return len(self._fold) if self._fold is not None else sum(t.num_rows for t in self._rows)
 
     @property
     def nbytes(self) -> int:
         """Octets of memory of the open partial."""
         if self._fold is not None:
             return self._fold.nbytes
-        return sum(c.words.nbytes for c in self._rows)
+        return sum(t.nbytes for t in self._rows)
 
     def offer(self, columns: Columns, texts: Interner) -> None:
         """Take what the view wants of a batch. The batch is not kept."""
@@ -151,7 +151,7 @@ class View:
         self._count(ViewAccount.AGGREGATED, columns.n)
         scale = self._scale(columns)
         if self._fold is None:
-            self._pass_on(columns, scale)
+            self._pass_on(columns, scale, texts)
             return
         self._fold_in(columns, scale)
 
@@ -179,12 +179,16 @@ class View:
             return NO_SCALE
         return scale * np.uint64(self.plan.sample)
 
-    def _pass_on(self, columns: Columns, scale: Words) -> None:
-        rows = columns.take(np.arange(columns.n))
-        if scale.size:
-            for name in _SHARED:
-                rows[name][:] *= scale
-        self._rows.append(rows)
+    def _pass_on(self, columns: Columns, scale: Words, texts: Interner) -> None:
+        names = [f.name for f in self.plan.fields]
+        # One record's earliest start is its start.
+        sources = [_ALIASES.get(name, name) for name in names]
+        table = to_arrow(columns, dict.fromkeys(sources), texts)
+        for name in _SHARED if scale.size else ():
+            if name in sources:
+                scaled = pa.array(columns[name] * scale)
+                table = table.set_column(table.column_names.index(name), name, scaled)
+        self._rows.append(table.select(sources).rename_columns(names))
 
     def _fold_in(self, columns: Columns, scale: Words) -> None:
         plan = self.plan
@@ -217,7 +221,7 @@ class View:
         windows = self.plan.windows
         assert windows is not None
         arrival = columns["timestamp_arrival"].astype(np.int64)
-        start = np.minimum(start, arrival)
+        start = windows.within(start, arrival)
         end = np.clip(columns["timestamp_end"].astype(np.int64), start, arrival)
         parts = np.empty(columns.n, np.int64)
         total = int(k.count_parts(start, end, windows.width, windows.offset, MAX_PARTS, parts))
@@ -237,7 +241,7 @@ class View:
     def hand_over(self, texts: Interner) -> list[tuple[int, pa.Table]]:
         """The open partial as (partition, table) pairs, and begin a new one."""
         if self._fold is None:
-            return self._hand_over_rows(texts)
+            return self._hand_over_rows()
         fold = self._fold
         if not len(fold):
             return []
@@ -265,16 +269,12 @@ class View:
                 h ^= h >> np.uint64(33)
         return (h % np.uint64(self.plan.partitions)).astype(np.int64)
 
-    def _hand_over_rows(self, texts: Interner) -> list[tuple[int, pa.Table]]:
+    def _hand_over_rows(self) -> list[tuple[int, pa.Table]]:
         if not self._rows:
             return []
-        # One record's earliest start is its start.
-        names = [f.name for f in self.plan.fields]
-        sources = [_ALIASES.get(name, name) for name in names]
-        tables = [to_arrow(c, dict.fromkeys(sources), texts) for c in self._rows]
+        table = pa.concat_tables(self._rows).unify_dictionaries()
         self._rows.clear()
-        table = pa.concat_tables(tables).unify_dictionaries()
-        return [(0, table.select(sources).rename_columns(names))]
+        return [(0, table)]
 
 
 class _Aliased(Layout):

@@ -24,6 +24,8 @@ REVISION_BITS = 31
 _REVISION = np.uint64((1 << REVISION_BITS) - 1)
 _ORDINAL = np.uint64((1 << 32) - 1)
 _OTHERS = np.uint64(1 << 63)
+_LAST = 1 << 62
+"""The latest arrival believed (in 2116), ns: sums of it and a window fit an int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,22 @@ class Windows:
     offset: int = 0
     lateness: int = 0
 
-    def words(self, time: I64, arrival: I64) -> Words:
-        """Window words (n,) of records with these times. A time ahead of its arrival counts as the
-        arrival.
+    def within(self, time: I64, arrival: I64) -> I64:
+        """Times (n,) between their arrival and the earliest that a window word can tell.
+
+        Exporters tell times of any size: one ahead of its arrival counts as the arrival, one before
+        the epoch as the epoch, one that is more revisions late than there are as the earliest.
         """
-        time = np.minimum(time, arrival)
-        ordinal = (time - self.offset) // self.width
+        reach = min(int(_REVISION - np.uint64(1)) * self.width, _LAST)
+        return np.clip(time, np.maximum(arrival - reach, 0), arrival)
+
+    def words(self, time: I64, arrival: I64) -> Words:
+        """Window words (n,) of records with these times, see `within`."""
+        arrival = np.clip(arrival, 0, _LAST)
+        time = self.within(time, arrival)
+        ordinal = np.clip((time - self.offset) // self.width, 0, int(_ORDINAL))
         late = arrival - ((ordinal + 1) * self.width + self.offset + self.lateness)
-        revision = np.where(late < 0, 0, 1 + late // self.width)
+        revision = np.clip(1 + late // self.width, 0, int(_REVISION))
         return ordinal.astype(np.uint64) << np.uint64(REVISION_BITS) | revision.astype(np.uint64)
 
     def start(self, words: Words) -> I64:

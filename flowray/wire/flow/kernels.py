@@ -139,7 +139,7 @@ def scan(
                 kind = SET_TEMPLATE
             elif set_id == (1 if version == V9 else 3):
                 kind = SET_OPTIONS_TEMPLATE
-            if kind >= 0:
+            if kind >= 0 and octets > 4:
                 sets[k, S_PACKET], sets[k, S_KIND], sets[k, S_ID] = i, kind, set_id
                 sets[k, S_OFFSET], sets[k, S_LENGTH], sets[k, S_TEMPLATE] = q + 4, octets - 4, -1
                 k += 1
@@ -215,6 +215,8 @@ def _time(
         if width != 8 or v == 0:
             return 0
         seconds = ((v >> 32) & 0xFFFFFFFF) - NTP_EPOCH
+        if v > 0:  # the top bit is clear: era 1, from 2036 on (RFC 4330 section 3)
+            seconds += 0x100000000
         t = seconds * NS + (((v & 0xFFFFFFFF) * NS) >> 32)
     elif op == 8:
         age = _nanoseconds(0, v, 1000)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowray.columns import Layout
-from flowray.fields import REGISTRY, Alternatives, Element, Field, Kind
+from flowray.fields import REGISTRY, Alternatives, Element, Field, Kind, Merge
 from flowray.wire.flow.template import REVERSE_PEN, Template, TemplateField
 
 
@@ -213,7 +213,7 @@ def _compile_field(
 ) -> None:
     dest = layout.index(f.name)
     if f.name in TIME_ELEMENTS:
-        _compile_time(f.name, dest, places, ops, whole_seconds=whole_seconds)
+        _compile_time(f.name, dest, places, ops, reverse=reverse, whole_seconds=whole_seconds)
         return
     if f.name in ("_has_vrf", "_has_sampler"):
         told = ((234, 235),) if f.name == "_has_vrf" else ((302,), (48,))
@@ -248,7 +248,8 @@ def _ordinals(f: Field, layout: Layout, places: _Places, *, reverse: bool) -> Se
     if f.name in _MASKS and places.two_headers:
         # The prefix length of an outer IPv6 address is not that of an inner IPv4 one.
         address, by_length = _MASKS[f.name]
-        hosts = _in_order(places, REGISTRY_ELEMENTS[address])[1:]
+        hosts = _in_order(places, REGISTRY_ELEMENTS[address])
+        hosts = hosts[1:] or hosts
         elements = (tuple({by_length.get(places.field(i).length, 0): None for i in hosts}),)
     return places.find(elements)
 
@@ -263,6 +264,9 @@ def _reversed_elements(f: Field) -> Alternatives:
     """
     forward = REGISTRY_ELEMENTS.get(PARTNER.get(f.name, f.name), f.elements)
     own = tuple((REVERSE_PEN, e) for group in f.elements for e in group if isinstance(e, int))
+    if f.merge is not Merge.KEY:
+        # What is measured and not part of the flow key is of the forward direction alone (section 3).
+        return (own,)
     if f.name in PARTNER or not own:
         return forward
     return (own, *forward)
@@ -288,9 +292,14 @@ def _add_address(dest: int, place: int, width: int, ops: _Ops) -> None:
         ops.filled.add(dest + 1)
 
 
-def _compile_time(name: str, dest: int, places: _Places, ops: _Ops, *, whole_seconds: bool) -> None:
+def _compile_time(
+    name: str, dest: int, places: _Places, ops: _Ops, *, reverse: bool, whole_seconds: bool
+) -> None:
     boot = places.by_element.get(BOOT_ELEMENT)
-    for element, op in TIME_ELEMENTS[name].items():
+    told: list[tuple[Element, Op]] = list(TIME_ELEMENTS[name].items())
+    if reverse:
+        told = [*(((REVERSE_PEN, e), op) for e, op in TIME_ELEMENTS[name].items()), *told]
+    for element, op in told:
         for ordinal in places.by_element.get(element, ())[:1]:
             use = Op.SINCE_BOOT if op is Op.UPTIME and boot else op
             argument = 0

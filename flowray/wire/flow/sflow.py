@@ -119,7 +119,7 @@ COUNTER_KEYS: dict[CounterType, tuple[str, ...]] = {
 """JSON keys of the counters of each block, in the order of the wire."""
 
 _SLOT_FIELDS = {
-    LENGTH: "bytes",
+    slots.BYTES: "bytes",
     slots.IN_IFACE: "in_iface",
     slots.OUT_IFACE: "out_iface",
     slots.PACKETS: "packets",
@@ -208,11 +208,12 @@ class SflowResult:
 class SflowDecoder:
     """Decodes sFlow datagrams of packet batches into the columns of one layout.
 
-    `tunnels` is a `tunnel_word`: which tunnels the dissector looks into. Holds no state between
-    batches: sFlow has no templates.
+    `tunnels` is a `tunnel_word`: which tunnels the dissector looks into. With `frame_bytes`,
+    `bytes` is the length of the frame on the link even where the IP header states one, as sfacctd
+    counts. Holds no state between batches: sFlow has no templates.
     """
 
-    def __init__(self, layout: Layout, tunnels: int = 0) -> None:
+    def __init__(self, layout: Layout, tunnels: int = 0, *, frame_bytes: bool = False) -> None:
         self.layout = layout
         self.tunnels = tunnels
         self._dest = np.full(slots.ALL_SLOTS, -1, np.int64)
@@ -220,6 +221,7 @@ class SflowDecoder:
         self._dest[: len(frame)] = frame
         for slot, name in _SLOT_FIELDS.items():
             self._dest[slot] = layout.get(name)
+        self._dest[LENGTH] = -1 if frame_bytes else layout.get("bytes")
 
     def decode(self, batch: PacketBatch, which: npt.NDArray[np.integer[Any]]) -> SflowResult:
         """Decode the datagrams `which`, (n,) indices into the batch."""

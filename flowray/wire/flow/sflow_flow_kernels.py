@@ -14,7 +14,6 @@ from numba import njit
 from flowray.wire.flow.link_kernels import (
     COS,
     IN_VLAN,
-    LENGTH,
     VLAN,
     Bytes,
     Slots,
@@ -40,6 +39,7 @@ from flowray.wire.flow.sflow_kernels import (
     padded,
 )
 from flowray.wire.flow.sflow_record_kernels import (
+    BYTES,
     DIRECTION,
     DIRECTION_EGRESS,
     DIRECTION_INGRESS,
@@ -189,7 +189,7 @@ def _fixed(buf: Bytes, pos: int, kind: int, words: Words, row: int, dest: Slots)
 @kernel
 def _finish(words: Words, row: int, dest: Slots, state: Ints) -> None:
     """Fields that more than one record may tell."""
-    bytes_word = dest[LENGTH]
+    bytes_word = dest[BYTES]
     if bytes_word >= 0 and words[bytes_word, row] == 0:
         words[bytes_word, row] = state[FRAME]
     # 0 is an untagged port, all ones is unknown: then the tag in the header stands.

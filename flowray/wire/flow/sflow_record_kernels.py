@@ -16,7 +16,6 @@ from flowray.wire.flow.link_kernels import (
     ETYPE_IPV4,
     ETYPE_IPV6,
     LABELS,
-    LENGTH,
     MPLS,
     PROTO,
     SLOTS,
@@ -63,7 +62,8 @@ NAT_DST_HOST = SLOTS + 16
 NAT_SRC_PORT = SLOTS + 17
 NAT_DST_PORT = SLOTS + 18
 SAMPLING_RATE = SLOTS + 19
-ALL_SLOTS = SLOTS + 20
+BYTES = SLOTS + 20
+ALL_SLOTS = SLOTS + 21
 
 DROPPED = 128
 """Forwarding status: dropped, reason unknown (RFC 7270 section 4.12)."""
@@ -144,7 +144,7 @@ def _ip(buf: Bytes, pos: int, size: int, octets: int, words: Words, row: int, de
     """Length, protocol, addresses, ports, TCP flags, TOS or priority."""
     if size < 24 + 2 * octets:
         return RECORD_OVERRUN
-    put(words, row, dest, LENGTH, u32(buf, pos))
+    put(words, row, dest, BYTES, u32(buf, pos))
     put(words, row, dest, PROTO, u32(buf, pos + 4) & 0xFF)
     put_address(words, row, dest, SRC_HOST, buf, pos + 8, octets)
     put_address(words, row, dest, DST_HOST, buf, pos + 8 + octets, octets)

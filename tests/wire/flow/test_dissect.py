@@ -124,6 +124,18 @@ def test_icmp_has_no_ports() -> None:
     assert not fields.keys() & {"src_port", "dst_port"}
 
 
+@pytest.mark.parametrize("first", [0x44, 0x40, 0x35, 0x65])
+def test_contradictory_ip_header(first: int) -> None:
+    packet = bytes([first]) + f.ipv4(6, f.tcp(1, 2))[1:]
+    status, fields = run(f.ethernet(0x0800, packet))
+    assert status is Status.MALFORMED
+    assert fields.keys() == {"src_mac", "dst_mac", "etype"}
+    outer = f.ipv4(4, packet)
+    assert run(outer, Link.IPV4, tunnel_word(ALL))[1]["proto"] == 4
+    check(f.ethernet(0x0800, packet), Link.ETHERNET, ALL)
+    check(outer, Link.IPV4, ALL)
+
+
 def test_label_stack() -> None:
     frame = f.ethernet(0x8847, f.mpls([100, 200], f.ipv4(17, f.udp(1, 2))))
     _, fields = run(frame)
@@ -249,7 +261,16 @@ def run_with_bounds_checks(module: str) -> None:
     with tempfile.TemporaryDirectory() as cache:
         env = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": cache}
         path = __file__.replace("dissect", module)
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "not slow",
+            "-o",
+            f"cache_dir={cache}",
+        ]
         done = subprocess.run(
             [*command, path], env=env, capture_output=True, text=True, check=False, timeout=280
         )

@@ -174,6 +174,9 @@ def test_bytes_are_those_of_ip_or_else_of_the_frame() -> None:
     assert one(d.datagram(d.flow(d.header(arp, length=64))))["bytes"] == 64
     assert one(d.datagram(d.flow(d.tagged(3, d.ip_body(4, 777, 17, 1, 2)))))["bytes"] == 777
     assert one(d.datagram(d.flow(d.ethernet())))["bytes"] == 1200
+    decoder = SflowDecoder(Layout(["bytes"]), frame_bytes=True)
+    sample = d.flow(d.header(FRAME, length=64))
+    assert decode(d.datagram(sample), decoder=decoder).columns["bytes"].tolist() == [64]
 
 
 def test_header_outdoes_the_agents_reading_of_it() -> None:

@@ -1,0 +1,353 @@
+"""An ingest shard at work: receive, decode, fold and hand over in one thread; exchange templates in another.
+
+It knows no Ray. Aggregators are reached through a `Transport`, the template store through `Knowledge`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from flowray.clock import Clock, Rising, wall_clock
+from flowray.ingest.collector import Collector
+from flowray.ingest.delivery import Delivery, Transport
+from flowray.ingest.knowledge import Entry, from_entry, to_entry
+from flowray.ingest.ledger import Snapshot
+from flowray.ingest.receive import Receiver
+from flowray.settings.compile import Program
+from flowray.views.aggregate import END_OF_INPUT
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+IDLE_SECONDS = 0.05
+"""Longest wait for a datagram: how soon the thread looks at its other duties."""
+
+EXCHANGE_SECONDS = 1.0
+"""How often templates are exchanged with the store."""
+
+EAGER_ROWS = 1 << 20
+"""Rows of open partials at which the shard hands over before its time."""
+
+STUCK_SECONDS = 10.0
+"""A thread that did not turn for so long is not healthy."""
+
+QUIET_SECONDS = 0.02
+"""After its sockets were turned away, how long nothing may come before they are closed."""
+
+
+class Knowledge(Protocol):
+    """The template store, from a shard's side. Calls may block and may raise; they are repeated."""
+
+    def publish(self, entries: list[Entry]) -> None: ...
+
+    def since(self, epoch: str, generation: int) -> tuple[str, int, list[Entry]]: ...
+
+
+class Shard:
+    """One shard. `start` opens the sockets and returns; `drain` ends it without losing anything."""
+
+    def __init__(
+        self,
+        program: Program,
+        name: str,
+        transport: Transport,
+        knowledge: Knowledge,
+        *,
+        listen: Sequence[str] | None = None,
+        clock: Clock = wall_clock,
+    ) -> None:
+        self._program = program
+        self.name = name
+        self._listen = listen if listen is not None else program.settings.listen.flows
+        self._clock = Rising(clock)
+        # Time in front: the incarnations of a shard are ordered.
+        self._collector = Collector(program, name, f"{clock():016x}")
+        places = [(plan.name, p) for plan in program.views for p in range(plan.partitions)]
+        self._delivery = Delivery(self._collector, transport, places)
+        self._knowledge = knowledge
+        self._receiver: Receiver | None = None
+        self._interval = program.settings.cluster.hand_over / 1e9
+        self._memory = program.settings.cluster.shard_memory
+        self._requests: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        self._news: SimpleQueue[Entry] = SimpleQueue()
+        self._outbox: SimpleQueue[Entry] = SimpleQueue()
+        self._known: tuple[str, int] = ("", 0)
+        self._stop = threading.Event()
+        self._ask_now = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._due = 0.0
+        self._turned = time.monotonic()
+        self._cpu_seconds = 0.0
+        self._full_seconds = 0.0
+        self._full = False
+        self._ended = False
+        self.state = "starting"
+        self.errors = 0
+        self.last_error = ""
+        self.installed = 0
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Install all that the store knows, then open the sockets. Raises ListenError, and what the
+        store raises.
+        """
+        self._pull()
+        self._install()
+        listen = self._program.settings.listen
+        self._receiver = Receiver(
+            self._listen,
+            self._collector.exporters,
+            self._collector.ledger,
+            allow=listen.allow,
+            buffer_octets=listen.receive_buffer,
+            clock=self._clock,
+        )
+        self.state = "running"
+        for run, name in ((self._run, "receive"), (self._exchange, "exchange")):
+            thread = threading.Thread(target=run, name=f"{self.name}-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def drain(self, timeout: float = 30.0, *, final: bool = False) -> dict[str, Any]:
+        """Stop receiving, hand over all, wait until it is acknowledged; the figures of the end.
+
+        `final`: all shards are drained, so windows need not wait for their time. After `timeout`
+        seconds it gives up; "unacknowledged" then says how many partials are left.
+        """
+        if self.state == "drained":
+            return self.figures()
+        if self.state == "running":
+            self._ask(self._turn_away, timeout)
+        mark = END_OF_INPUT if final else None
+        deadline = time.monotonic() + timeout
+        while not self._ask(lambda: self._drained(mark), timeout):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        self._publish_all()
+        figures = self.figures()
+        self.close()
+        self.state = "drained"
+        return {**figures, "state": "drained"}
+
+    def close(self) -> None:
+        """Stop the threads and close the sockets, whatever is under way."""
+        self._stop.set()
+        self._ask_now.set()
+        for thread in self._threads:
+            thread.join(5)
+        if self._receiver is not None:
+            self._receiver.close()
+
+    def check(self) -> None:
+        """Raises RuntimeError if the shard does not do its work."""
+        dead = [t.name for t in self._threads if not t.is_alive()]
+        if dead and not self._stop.is_set():
+            raise RuntimeError(f"{self.name}: {', '.join(dead)} died: {self.last_error}")
+        idle = time.monotonic() - self._turned
+        if idle > STUCK_SECONDS and not self._stop.is_set():
+            raise RuntimeError(f"{self.name}: stuck for {idle:.0f} s")
+
+    # -- the receive thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 - one bad batch must not end the shard
+                self._failed(error)
+        self._cpu_seconds = time.thread_time()
+
+    def _turn(self) -> None:
+        """Once round: a batch, and whatever is due."""
+        assert self._receiver is not None
+        if self.state == "running":
+            if self._full:
+                # Better that the kernel drops, and counts, than that memory ends.
+                self._full_seconds += IDLE_SECONDS
+                self._receiver.watch()
+                time.sleep(IDLE_SECONDS)
+            elif (batch := self._receiver.receive(IDLE_SECONDS)) is not None:
+                self._collector.feed(batch)
+        else:
+            time.sleep(IDLE_SECONDS / 10)
+        if self._full:
+            self._full = self._collector.nbytes > self._memory
+        self._serve()
+        self._install()
+        now = time.monotonic()
+        if now >= self._due or self._collector.pending_rows >= EAGER_ROWS:
+            if now >= self._due:
+                self._due = now + self._interval
+                self._full = self._collector.nbytes > self._memory
+                self._share()
+            self._hand_over(self._clock())
+        self._delivery.poll()
+        self._turned = now
+        self._cpu_seconds = time.thread_time()
+
+    def _hand_over(self, watermark: int) -> None:
+        self._delivery.offer(self._collector.hand_over(watermark, skip=self._delivery.busy))
+
+    def _share(self) -> None:
+        """Pass news on to the exchange thread, and have it ask if data waits for a template."""
+        for address, learned in self._collector.learned():
+            self._outbox.put(to_entry(address, learned))
+        if not self._outbox.empty() or self._collector.waiting():
+            self._ask_now.set()
+
+    def _install(self) -> None:
+        while not self._news.empty():
+            address, learned = from_entry(self._news.get())
+            self._collector.install(address, learned, self._clock())
+            self.installed += 1
+
+    def _turn_away(self) -> None:
+        """Take no more datagrams but those that wait at the sockets."""
+        assert self._receiver is not None
+        self._receiver.turn_away()
+        quiet = time.monotonic() + QUIET_SECONDS
+        while time.monotonic() < quiet:
+            batch = self._receiver.take()
+            if batch is None:
+                time.sleep(QUIET_SECONDS / 10)
+                continue
+            self._collector.feed(batch)
+            quiet = time.monotonic() + QUIET_SECONDS
+        self._receiver.watch()
+        self._receiver.close()
+        self.state = "draining"
+
+    def _drained(self, watermark: int | None) -> bool:
+        """Hand over what is left; whether all has arrived and is acknowledged."""
+        self._delivery.poll()
+        self._share()
+        if self._delivery.busy:
+            return False
+        if self._collector.pending_rows or not self._ended:
+            self._hand_over(watermark if watermark is not None else self._clock())
+            self._ended = True
+            return False
+        if self._collector.unacknowledged_count:
+            self._delivery.settle(self.name, self._collector.incarnation)
+            return False
+        return True
+
+    def _serve(self) -> None:
+        """Do what other threads asked for."""
+        while True:
+            try:
+                work, answer = self._requests.get_nowait()
+            except Empty:
+                return
+            try:
+                answer.set_result(work())
+            except Exception as error:  # noqa: BLE001 - it is the asker's
+                answer.set_exception(error)
+
+    def _ask(self, work: Callable[[], T], timeout: float = 5.0) -> T:
+        """Have the receive thread do something between two batches. Raises TimeoutError."""
+        answer: Future[T] = Future()
+        if self._stop.is_set() or not self._threads:
+            return work()
+        self._requests.put((work, answer))
+        return answer.result(timeout)
+
+    # -- the exchange thread -----------------------------------------------------------------------
+
+    def _exchange(self) -> None:
+        while not self._stop.is_set():
+            self._ask_now.wait(EXCHANGE_SECONDS)
+            self._ask_now.clear()
+            try:
+                self._publish_all()
+                self._pull()
+            except Exception as error:  # noqa: BLE001 - the store is away; the next round repeats it
+                self._failed(error)
+            self._stop.wait(EXCHANGE_SECONDS / 4)
+
+    def _publish_all(self) -> None:
+        entries = []
+        while not self._outbox.empty():
+            entries.append(self._outbox.get())
+        if not entries:
+            return
+        try:
+            self._knowledge.publish(entries)
+        except Exception:
+            for entry in entries:
+                self._outbox.put(entry)
+            raise
+
+    def _pull(self) -> None:
+        epoch, generation, entries = self._knowledge.since(*self._known)
+        for entry in entries:
+            self._news.put(entry)
+        self._known = epoch, generation
+
+    def _failed(self, error: Exception) -> None:
+        self.errors += 1
+        self.last_error = f"{type(error).__name__}: {error}"
+        if self.errors & (self.errors - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...
+            log.exception("shard %s: error %d", self.name, self.errors)
+
+    # -- looking at it -----------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is listened on."""
+        return self._receiver.addresses if self._receiver else []
+
+    def ledger(self) -> Snapshot:
+        """The accounts, as they are between two batches."""
+        return self._ask(self._collector.snapshot)
+
+    def figures(self) -> dict[str, Any]:
+        """Everything, the ledger included, as it is between two batches."""
+        return self._ask(
+            lambda: {
+                **self.status(),
+                "ledger": self._collector.snapshot(),
+                "sets_held": self._collector.sets_held,
+                "unacknowledged": self._collector.unacknowledged_count,
+            }
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Figures that cost nothing: no wait for the receive thread."""
+        r, c = self._receiver, self._collector
+        return {
+            "shard": self.name,
+            "state": self.state,
+            "incarnation": c.incarnation,
+            "listen": self.addresses,
+            "datagrams": r.datagrams if r else 0,
+            "octets": r.octets if r else 0,
+            "refused": r.refused if r else 0,
+            "kernel_drops": sum(r.kernel_drops.values()) if r else 0,
+            "buffer_full": round(r.full, 3) if r else 0.0,
+            "exporters": len(c.exporters) - 1,
+            "exporters_not_told_apart": c.exporters.overflowed,
+            "templates": len(c.decoder.templates),
+            "installed": self.installed,
+            "pending_rows": c.pending_rows,
+            "octets_held": c.nbytes,
+            "full_seconds": round(self._full_seconds, 3),
+            "delivered": self._delivery.delivered,
+            "resent": self._delivery.resent,
+            "failures": self._delivery.failures,
+            "last_failure": self._delivery.last_failure,
+            "lag_seconds": round(self._delivery.lag_seconds, 3),
+            "errors": self.errors,
+            "last_error": self.last_error,
+            "thread_seconds": round(self._cpu_seconds, 3),
+            "cpu_seconds": round(time.process_time(), 3),
+        }
