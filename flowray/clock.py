@@ -20,5 +20,6 @@ class Rising:
         self._last = 0
 
     def __call__(self) -> int:
+        """The time, or the latest time told so far if that is later."""
         self._last = max(self._last, self._clock())
         return self._last

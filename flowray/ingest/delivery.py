@@ -1,9 +1,9 @@
 """A shard's side of the exactly-once protocol: partials on their way to aggregators.
 
-Each place (view, partition) is a lane with one partial on its way at a time, so that partials arrive
-in order. While a lane is busy the shard folds on into the next partial: back-pressure without a queue.
-An aggregator that came back after a crash has a new incarnation; it refuses the first partial that
-does not know it, and everything that it has not acknowledged goes out again, oldest first.
+Each place (view, partition) is a lane with one partial on its way at a time, so that partials
+arrive in order. While a lane is busy the shard folds on into the next partial: back-pressure without
+a queue. An aggregator that came back after a crash has a new incarnation; it refuses the first
+partial that does not know it, and all that it has not acknowledged goes out again, oldest first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Transport(Protocol):
         """Begin to deliver to the aggregator of the partial's place, known by this incarnation."""
 
     def settle(self, place: Place, shard: str, incarnation: str) -> None:
-        """Ask for a checkpoint, so that what the shard (of this incarnation) sent is acknowledged."""
+        """Ask for a checkpoint, so that what the shard's incarnation sent is acknowledged."""
 
     def receipts(self) -> list[Receipt]:
         """The answers that came in since the last call, one for each `send` and `settle`."""
@@ -39,9 +39,11 @@ class Transport(Protocol):
 class Acknowledged(Protocol):
     """What keeps partials until they are acknowledged (`Collector`)."""
 
-    def acknowledge(self, view: str, partition: int, sequence: int) -> None: ...
+    def acknowledge(self, view: str, partition: int, sequence: int) -> None:
+        """Forget partials up to a sequence."""
 
-    def unacknowledged(self, view: str, partition: int) -> list[Partial]: ...
+    def unacknowledged(self, view: str, partition: int) -> list[Partial]:
+        """The partials kept, oldest first."""
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Lane:
 
     @property
     def busy(self) -> bool:
+        """Whether it takes no partial now."""
         return self.moving is not None or self.settling or bool(self.queue)
 
 
@@ -148,6 +151,7 @@ class Delivery:
 
     @property
     def failures(self) -> int:
+        """Partials that did not arrive at the first try."""
         return sum(lane.failures for lane in self._lanes.values())
 
     @property
@@ -166,12 +170,15 @@ class LocalTransport:
         self._answers: list[Receipt] = []
 
     def send(self, partial: Partial, incarnation: str) -> None:
+        """Deliver at once."""
         place = partial.view, partial.partition
         self._answers.append(self.aggregations[place].deliver(partial, incarnation))
 
     def settle(self, place: Place, shard: str, incarnation: str) -> None:
+        """Settle at once."""
         self._answers.append(self.aggregations[place].settle(shard, incarnation))
 
     def receipts(self) -> list[Receipt]:
+        """The answers since the last call."""
         answers, self._answers = self._answers, []
         return answers

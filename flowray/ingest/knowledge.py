@@ -1,8 +1,9 @@
-"""The template store: every template and options fact that any shard learned, durable, handed out as news.
+"""The template store: every template and options fact that any shard learned, durable, handed out
+as news.
 
-Entries are JSON objects, one a line in the file: who told it, in which domain, when, and the template or
-the fact. Shards ask for what is new since a generation. A store that came back numbers its entries anew
-and says so by another epoch; shards then get all once more, which is harmless.
+Entries are JSON objects, one a line in the file: who told it, in which domain, when, and the
+template or the fact. Shards ask for what is new since a generation. A store that came back numbers
+its entries anew and says so by another epoch; shards then get all once more, which is harmless.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class KnowledgeStore:
         return self._path.open("ab")
 
     def publish(self, entries: Iterable[Entry]) -> int:
-        """Add news; returns the generation. When this returns they survive a crash. Raises OSError."""
+        """Add news; returns the generation. Then they survive a crash. Raises OSError."""
         news = [entry for entry in entries if self._take(entry)]
         if news:
             self._file.write(b"".join(map(_line, news)))
@@ -156,6 +157,7 @@ class KnowledgeStore:
         return [entry for _, entry in self._entries.values()]
 
     def close(self) -> None:
+        """Close the file; all is stored already."""
         self._file.close()
 
 

@@ -1,4 +1,6 @@
-"""UDP sockets of a shard: opened so that shards share ports, watched for what the kernel drops, closed without loss."""
+"""UDP sockets of a shard: opened so that shards share ports, watched for what the kernel drops,
+closed without loss.
+"""
 
 from __future__ import annotations
 
@@ -37,27 +39,34 @@ class Listener:
     _told: int = 0
 
     def watch(self) -> float:
-        """The share of the receive buffer in use, 0 to 1; brings `drops` (datagrams lost by the kernel) up to date."""
+        """The share of the receive buffer in use, 0 to 1; brings `drops`, the datagrams lost by the
+        kernel, up to date.
+        """
         info = _MEMINFO.unpack(self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))
         self.drops += info[_DROPS] - self._told & _WORD
         self._told = info[_DROPS]
         return float(info[_RMEM_ALLOC] / max(info[_RCVBUF], 1))
 
     def turn_away(self) -> None:
-        """Let the kernel steer new datagrams to other sockets of the port; those queued here stay readable.
+        """Let the kernel steer new datagrams to other sockets of the port; what is queued here stays
+        readable.
 
-        A connected socket gets datagrams of its peer alone, and Linux passes it over when it picks a socket among those
-        that share a port (since 5.4).
+        A connected socket gets datagrams of its peer alone, and Linux passes it over when it picks
+        one of the sockets that share a port (since 5.4).
         """
         with suppress(OSError):
             self.socket.connect((_DISCARD[socket.AddressFamily(self.family)], _DISCARD_PORT))
 
     def close(self) -> None:
+        """Close it; what is queued is lost."""
         self.socket.close()
 
 
 def listen(url: str, buffer_octets: int) -> Listener:
-    """Open a socket at udp://ADDRESS:PORT, shared with other shards. [::] takes IPv4 as well. Raises ListenError."""
+    """Open a socket at udp://ADDRESS:PORT, shared with other shards. [::] takes IPv4 as well.
+
+    Raises ListenError.
+    """
     parts = urlsplit(url)
     host, port = parts.hostname or "::", parts.port or 0
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -82,8 +82,8 @@ def rd_text(raw: int) -> str:
 
 
 def text(raw: bytes) -> bytes:
-    """A string field without its padding."""
-    return raw.rstrip(b"\x00").strip()
+    """A string field up to its first NUL, for what follows is padding, or what the buffer held."""
+    return raw.partition(b"\x00")[0].strip()
 
 
 def record_values(template: Template, raw: bytes) -> Iterator[dict[Element, bytes]]:

@@ -1,7 +1,9 @@
-"""Sockets to `PacketBatch`es: datagrams land in slots, senders are numbered, those not allowed are counted and left out.
+"""Sockets to `PacketBatch`es: datagrams land in slots, senders are numbered, those not allowed are
+counted and left out.
 
-A call for each few datagrams would cost more than the datagrams. So when traffic is thin the receiver lets the sockets'
-buffers fill for some milliseconds, watching how full they are, and takes all at once.
+A call for each few datagrams would cost more than the datagrams. So when traffic is thin the
+receiver lets the sockets' buffers fill for some milliseconds, watching how full they are, and takes
+all at once.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ SHORTEST_NAP, LONGEST_NAP = 0.0005, 0.005
 """Seconds between looks at the buffers; short while they fill fast."""
 
 REFUSED_TOLD_APART = 1024
-"""Addresses of refused senders that get an account of their own; the others share one, so that a flood of spoofed
-addresses does not use up the numbers of real exporters."""
+"""Addresses of refused senders that get an account of their own; the others share one, so that a
+flood of spoofed addresses does not use up the numbers of real exporters.
+"""
 
 
 class Receiver:
@@ -52,7 +55,10 @@ class Receiver:
         slots: int = SLOTS,
         clock: Clock = wall_clock,
     ) -> None:
-        """Open the sockets. `allow`: addresses and prefixes that may send; empty allows all. Raises ListenError."""
+        """Open the sockets. `allow`: addresses and prefixes that may send; empty allows all.
+
+        Raises ListenError.
+        """
         self._exporters = exporters
         self._ledger = ledger
         self._allowed = _address_set(allow) if allow else None
@@ -77,12 +83,13 @@ class Receiver:
             self.close()
             raise
 
-    # -- datagrams ---------------------------------------------------------------------------------------------------
+    # -- datagrams ---------------------------------------------------------------------------------
 
     def receive(self, timeout: float) -> PacketBatch | None:
         """What came in, None if nothing did for `timeout` seconds.
 
-        The batch points into the receiver's slots and is void at the next call. Raises OSError for a broken socket.
+        The batch points into the receiver's slots and is void at the next call. Raises OSError for
+        a broken socket.
         """
         if not self._poll.poll(timeout * 1000):
             return None
@@ -143,10 +150,10 @@ class Receiver:
         self._ledger.add(Account.DATAGRAMS, exporter)
         self._ledger.add(Account.REFUSED, exporter)
 
-    # -- sockets -----------------------------------------------------------------------------------------------------
+    # -- sockets -----------------------------------------------------------------------------------
 
     def watch(self) -> float:
-        """The share in use of the fullest receive buffer, 0 to 1; counts what the kernel dropped."""
+        """The share in use of the fullest receive buffer, 0 to 1; counts the kernel's drops."""
         self.full = max((listener.watch() for listener in self._open), default=0.0)
         return self.full
 

@@ -1,6 +1,7 @@
-"""An ingest shard at work: receive, decode, fold and hand over in one thread; exchange templates in another.
+"""An ingest shard at work: receive, decode, fold and hand over in one thread; exchange templates
+with the store in another.
 
-It knows no Ray. Aggregators are reached through a `Transport`, the template store through `Knowledge`.
+It knows no Ray. Aggregators are reached through a `Transport`, the store through `Knowledge`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.knowledge import Entry, from_entry, to_entry
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.receive import Receiver
+from flowray.ingest.warm import warm
 from flowray.settings.compile import Program
 from flowray.views.aggregate import END_OF_INPUT
 
@@ -45,9 +47,11 @@ QUIET_SECONDS = 0.02
 class Knowledge(Protocol):
     """The template store, from a shard's side. Calls may block and may raise; they are repeated."""
 
-    def publish(self, entries: list[Entry]) -> None: ...
+    def publish(self, entries: list[Entry]) -> object:
+        """Make news durable."""
 
-    def since(self, epoch: str, generation: int) -> tuple[str, int, list[Entry]]: ...
+    def since(self, epoch: str, generation: int) -> tuple[str, int, list[Entry]]:
+        """News since a generation: (epoch, generation, entries)."""
 
 
 class Shard:
@@ -99,6 +103,7 @@ class Shard:
         """Install all that the store knows, then open the sockets. Raises ListenError, and what the
         store raises.
         """
+        warm(self._program)
         self._pull()
         self._install()
         listen = self._program.settings.listen
@@ -297,7 +302,7 @@ class Shard:
         self.errors += 1
         self.last_error = f"{type(error).__name__}: {error}"
         if self.errors & (self.errors - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...
-            log.exception("shard %s: error %d", self.name, self.errors)
+            log.error("shard %s: error %d", self.name, self.errors, exc_info=error)
 
     # -- looking at it -----------------------------------------------------------------------------
 

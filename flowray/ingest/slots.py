@@ -1,4 +1,4 @@
-"""Slots for datagrams in one buffer, filled by recvmmsg(2) without a copy and without Python per datagram."""
+"""Slots for datagrams in one buffer, filled by recvmmsg(2): no copy and no Python per datagram."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ _QUIET = frozenset((errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED))
 
 
 class Slots:
-    """`n` slots of HEAD octets side by side, so that a batch of usual datagrams is dense in the cache.
+    """`n` slots of HEAD octets side by side, so that usual datagrams lie dense in the cache.
 
-    What does not fit in a slot is continued by the kernel in a place of FULL octets, untouched memory until then, and its
-    beginning is copied in front of it. `buf` (n * (HEAD + FULL),) uint8 holds all; reused by every `receive`.
+    What does not fit in a slot is continued by the kernel in a place of FULL octets, untouched
+    memory until then, and its beginning is copied in front of it. `buf` (n * (HEAD + FULL),) uint8
+    holds all; every `receive` uses it again.
     """
 
     def __init__(self, n: int) -> None:
@@ -66,7 +67,10 @@ class Slots:
         self._headers["iov_length"] = 2
 
     def receive(self, fd: int, first: int) -> int:
-        """Take what waits at a socket into the slots from `first` on; how many datagrams. Raises OSError."""
+        """Take what waits at a socket into the slots from `first` on; how many datagrams.
+
+        Raises OSError.
+        """
         if first >= self.n:
             return 0
         self._headers["name_length"][first:] = NAME
@@ -97,7 +101,7 @@ class Slots:
     def addresses(
         self, first: int, stop: int, family: int
     ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-        """Words (hi, lo) of the senders of the datagrams first..stop-1, which came by a socket of this family."""
+        """Words (hi, lo) of the senders of datagrams first..stop-1 from a socket of this family."""
         names = self._names[first:stop]
         if family == socket.AF_INET6:
             words = np.ascontiguousarray(names[:, 8:24]).view(">u8").astype(np.uint64)

@@ -15,8 +15,9 @@ class Encoding:
     `records`: `rows` writes the fields asked for; `plain` is pmacct's JSON (`event_type` first);
     `null-filled` is its Avro turned to JSON: counters not asked for are null and operator-declared
     fields are nested in `custom_primitives`. `precision` is that of timestamps; `stamp_inserted`
-    and `stamp_updated` always have whole seconds. `tos`: the whole octet, or the DSCP in its six
-    high bits. `writer_id`, if not empty, becomes the last key.
+    and `stamp_updated` always have whole seconds. `timestamps`: `typed` is a timestamp of the file
+    format, null where unknown, which is what Parquet gets in place of `rfc3339` text. `tos`: the
+    whole octet, or the DSCP in its six high bits. `writer_id`, if not empty, becomes the last key.
     """
 
     records: Literal["rows", "plain", "null-filled"] = "rows"
@@ -24,7 +25,7 @@ class Encoding:
     tcp_flags: Literal["list", "int"] = "list"
     forwarding_status: Literal["text", "number"] = "text"
     mpls_label_stack: Literal["list", "text"] = "list"
-    timestamps: Literal["epoch", "rfc3339", "text"] = "rfc3339"
+    timestamps: Literal["epoch", "rfc3339", "text", "typed"] = "rfc3339"
     precision: Literal["s", "ms", "us", "ns"] = "us"
     protocols: Literal["name", "number"] = "name"
     tos: Literal["tos", "dscp"] = "tos"

@@ -40,6 +40,13 @@ Part = tuple[dict[str, str], Iterable[pa.RecordBatch]]
 """Safe values of the split fields by name in the template, and the rows that have them."""
 
 
+def _for_kind(encoding: Encoding, kind: FileKind) -> Encoding:
+    """Parquet has timestamps of its own; text is what the other formats have."""
+    if kind == "parquet" and encoding.timestamps == "rfc3339":
+        return replace(encoding, timestamps="typed")
+    return encoding
+
+
 class FileSink:
     """Writes each commit of one view to files named by a template."""
 
@@ -70,7 +77,7 @@ class FileSink:
         """
         self._kind = kind
         self._fields = list(fields)
-        self._encoding = encoding or Encoding()
+        self._encoding = _for_kind(encoding or Encoding(), kind)
         self._fs, template = _locate(path, kind, window_ns, filesystem)
         self._template = PathTemplate(template, self._fields)
         self._partitions = partitions
@@ -176,7 +183,7 @@ class OneFileSink:
         """Begin a file beside `path`. Raises SinkError if it cannot be made."""
         self._path = path
         self._fields = list(fields)
-        self._encoding = encoding or Encoding()
+        self._encoding = _for_kind(encoding or Encoding(), kind)
         self._aside = path.with_name(_aside(path.name))
         self._done: set[str] = set()
         try:

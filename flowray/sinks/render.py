@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,7 @@ _STYLES: Final = {
     "text": text_kernels.PLAIN,
     "rfc3339": text_kernels.RFC3339,
 }
+_TICK: Final = {"ms": 1_000_000, "us": 1_000, "ns": 1}
 _DECIMALS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 
 
@@ -285,6 +286,8 @@ def _texts(
 
 def _times(source: _Source, field: Field, encoding: Encoding) -> Build:
     values, nulls = source.words(field), source.nulls(field)
+    if encoding.timestamps == "typed":
+        return _typed_times(values, nulls, encoding.precision)
     digits = 0 if field.source is Source.WINDOW else _DECIMALS[encoding.precision]
     style = _STYLES[encoding.timestamps]
     return _by_kernel(
@@ -292,6 +295,19 @@ def _times(source: _Source, field: Field, encoding: Encoding) -> Build:
         nulls,
         text_kernels.times,
         text_kernels.TIME_WIDTH,
+    )
+
+
+def _typed_times(
+    values: npt.NDArray[np.uint64], nulls: Mask | None, precision: Literal["s", "ms", "us", "ns"]
+) -> Build:
+    """Timestamps in UTC; an unknown time is null."""
+    unknown = values == 0 if nulls is None else nulls | (values == 0)
+    # Parquet has no whole seconds.
+    unit: Literal["ms", "us", "ns"] = "ms" if precision == "s" else precision
+    ticks: npt.NDArray[np.int64] = (values // np.uint64(_TICK[unit])).astype(np.int64)
+    return lambda begin, end: pa.array(
+        ticks[begin:end], pa.timestamp(unit, "UTC"), mask=unknown[begin:end]
     )
 
 

@@ -1,8 +1,8 @@
 """An aggregator at work: partials come in, time passes, checkpoints are written, shards are
 answered.
 
-This is the aggregator's side of the exactly-once protocol (docs/decisions/0004). It knows no Ray: the
-actor, the tests and whoever runs without Ray drive the same class.
+This is the aggregator's side of the exactly-once protocol (docs/decisions/0004). It knows no Ray:
+the actor, the tests and whoever runs without Ray drive the same class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flowray.clock import Clock, wall_clock
 from flowray.ingest.ledger import Snapshot, ViewAccount
 from flowray.sinks.base import Sink
 from flowray.views.aggregate import END_OF_INPUT, Aggregator
-from flowray.views.checkpoint import Checkpoint, CheckpointError
+from flowray.views.checkpoint import Checkpoint, CheckpointError, State
 from flowray.views.view import Partial, ViewPlan
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,8 @@ class Receipt:
     """The answer to a partial.
 
     `merged` is False if the sender did not know this incarnation of the aggregator: then it sends
-    what is not acknowledged once more, oldest first. `acknowledged`: all up to that sequence is in a
-    checkpoint. `failure` says why there is no answer at all.
+    what is not acknowledged once more, oldest first. `acknowledged`: all up to that sequence is in
+    a checkpoint. `failure` says why there is no answer at all.
     """
 
     view: str
@@ -66,7 +66,7 @@ class Aggregation:
         """Go on from the checkpoint, if there is one."""
         self._aggregator = Aggregator(plan, sinks, partition)
         self._checkpoint = checkpoint
-        # What is committed at once keeps shards waiting for nothing but the checkpoint, a small one.
+        # What is committed at once leaves shards waiting for the checkpoint alone, a small one.
         self._interval_ns = interval_ns if plan.windows else min(interval_ns, ROWS_INTERVAL)
         self._clock = clock
         # Time in front: incarnations are ordered.
@@ -86,10 +86,12 @@ class Aggregation:
 
     @property
     def plan(self) -> ViewPlan:
+        """What is aggregated."""
         return self._aggregator.plan
 
     @property
     def partition(self) -> int:
+        """Which part of the keys."""
         return self._aggregator.partition
 
     # -- checkpoints -------------------------------------------------------------------------------
@@ -107,9 +109,7 @@ class Aggregation:
             state = self._checkpoint.load()
             if state is None:
                 return False
-            description, tables = state
-            if description["shape"] != self._shape():
-                raise CheckpointError(f"{self._checkpoint.path} is of another form of the view")
+            description, tables = self._fitting(state)
         except CheckpointError as error:
             aside = self._checkpoint.set_aside()
             self._failed("checkpoint", error)
@@ -117,6 +117,11 @@ class Aggregation:
             return False
         self._aggregator.restore(description["aggregator"], tables)
         return True
+
+    def _fitting(self, state: State) -> State:
+        if state[0]["shape"] != self._shape():
+            raise CheckpointError("the checkpoint is of another form of the view")
+        return state
 
     def _store(self) -> None:
         """Checkpoint, then acknowledge what it holds."""
@@ -215,8 +220,8 @@ class Aggregation:
             table = self._aggregator.newest()
         if table is None:
             return None
-        order = pc.select_k_unstable(table, n, [(by, "descending")])
-        return table.take(order)
+        order = pc.sort_indices(table, sort_keys=[(by, "descending")])
+        return table.take(order[:n])
 
     def ledger(self) -> Snapshot:
         """The accounts of this aggregator as a ledger."""

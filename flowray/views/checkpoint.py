@@ -1,7 +1,8 @@
 """Checkpoints: what an aggregator knows, in one file that is replaced as a whole.
 
-A file is: the magic, the octets of the description (uint64, little endian), the description (JSON), the
-tables as Arrow IPC streams one after another, and the CRC-32 of all that (uint32, little endian).
+A file is: the magic, the octets of the description (uint64, little endian), the description (JSON),
+the tables as Arrow IPC streams one after another, and the CRC-32 of all that (uint32, little
+endian).
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Fold:
         rows.append((layout.get(RECORDS), k.SUM, 0))
         self._sources = np.array(rows, np.int64)
         self._allocate(LEAST_ROWS)
-        self._state = np.zeros(3, np.int64)
+        self._state = np.zeros(4, np.int64)
 
     def _allocate(self, capacity: int) -> None:
         width = self.shape.words + len(self._sources)

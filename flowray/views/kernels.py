@@ -27,8 +27,9 @@ P_SOURCE, P_BITS, P_SHIFT, P_WORD = range(4)
 # row's scale.
 V_SOURCE, V_RULE, V_SCALED = range(3)
 
-# State of a table: rows used, records folded, records folded into others.
-T_USED, T_RECORDS, T_OTHERS = range(3)
+# State of a table: rows used, records folded, records folded into others, number + 1 of the last
+# others row.
+T_USED, T_RECORDS, T_OTHERS, T_LAST_OTHERS = range(4)
 
 
 BLOCK = 256
@@ -165,18 +166,27 @@ def fold(
 def _place(
     key: U64, h: Word, width: Word, table: U64, slots: U64, state: I64, max_keys: Word
 ) -> Word:
-    """Row of a key, entering it if new; -1 if the table is full, -2 if max_keys is reached."""
+    """Row of a key, entering it if new; -1 if the table is full, -2 if max_keys is reached.
+
+    Past twice max_keys, which takes as many windows, others rows of new windows are one with the
+    last others row: totals stay right, memory stays bounded.
+    """
     mask = np.uint64(slots.size - 1)
     tag = h & np.uint64(0xFFFFFFFF00000000)
     s = np.int64(h & mask)
     while True:
         slot = slots[s]
         if slot == 0:
-            if state[0] >= max_keys and not key[0] >> np.uint64(63):
+            others = key[0] >> np.uint64(63) != 0
+            if state[0] >= max_keys and not others:
                 return -2
+            if state[0] >= 2 * max_keys and state[3] > 0:
+                return state[3] - 1
             if state[0] >= table.shape[0]:
                 return -1
             row = state[0]
+            if others:
+                state[3] = row + 1
             for w in range(width):
                 table[row, w] = key[w]
             for w in range(width, table.shape[1]):

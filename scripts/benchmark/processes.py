@@ -178,6 +178,11 @@ class Server:
         if self._process.poll() is None:
             self.stop()
 
+    @property
+    def pid(self) -> int:
+        """The meter, under which all of it runs."""
+        return self._process.pid
+
     def text(self) -> str:
         """What it said so far."""
         return self.log.read_text(errors="replace")

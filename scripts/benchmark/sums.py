@@ -14,6 +14,13 @@ from flowray import protocols
 KEY = ("src", "dst", "src_port", "dst_port", "proto")
 COUNTERS = ("packets", "bytes")
 
+EMPTY = pa.table(
+    {
+        **dict.fromkeys(KEY[:2], pa.array([], pa.string())),
+        **dict.fromkeys((*KEY[2:], *COUNTERS), pa.array([], pa.int64())),
+    }
+)
+
 NFACCTD = ("SRC_IP", "DST_IP", "SRC_PORT", "DST_PORT", "PROTOCOL", "PACKETS", "BYTES")
 FLOWRAY = ("ip_src", "ip_dst", "port_src", "port_dst", "ip_proto", "packets", "bytes")
 
@@ -75,3 +82,10 @@ def totals(table: pa.Table) -> tuple[int, int]:
     """Packets and bytes in all."""
     packets, octets = (pc.sum(table[name]).as_py() or 0 for name in COUNTERS)
     return packets, octets
+
+
+def joined(tables: list[pa.Table]) -> pa.Table:
+    """The sums over several outputs of one tool."""
+    if len(tables) == 1:
+        return tables[0]
+    return _sums(pa.concat_tables(tables)) if tables else EMPTY

@@ -162,7 +162,7 @@ def _octets(value: Datum, length: int | None) -> bytes:
     if isinstance(value, str):
         return ipaddress.ip_address(value).packed
     if isinstance(value, int):
-        return value.to_bytes(length or 1)
+        return value.to_bytes(1 if length is None else length)
     return value if length is None else value.ljust(length, b"\0")
 
 

@@ -38,7 +38,7 @@ def test_first_definition_can_come_back() -> None:
     parts = [ipfix_template_set(FLOW), data(FLOW, flow(1))]
     other = [ipfix_template_set(SWAPPED), data(SWAPPED, ("10.0.0.2", "10.0.0.1", 80, 2, 6, 100, 2))]
     got = decode(x.message(*parts, *other, *parts, records=3))
-    assert got.column("port_src") == [1, 2, 1] or sorted(got.column("port_src")) == [1, 1, 2]
+    assert got.column("port_src") == [1, 2, 1]
     assert got.column("packets") == [2, 2, 2]
 
 

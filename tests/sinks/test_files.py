@@ -559,3 +559,14 @@ def test_memory_sink() -> None:
     memory.close()
     assert list(memory.tables) == [window().id]
     assert memory.closed
+
+
+def test_parquet_has_timestamps_of_its_own(tmp_path: Path) -> None:
+    start = REGISTRY["timestamp_start"]
+    sink = OneFileSink(tmp_path / "v.parquet", "parquet", [start])
+    times = pa.array([1_700_000_000_123_456_789, 0], pa.int64())
+    sink.commit(Commit("v"), pa.table({"timestamp_start": times}))
+    sink.close()
+    column = pq.read_table(tmp_path / "v.parquet")["timestamp_start"]
+    assert column.type == pa.timestamp("us", "UTC")
+    assert column.cast(pa.int64()).to_pylist() == [1_700_000_000_123_456, None]
