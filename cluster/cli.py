@@ -59,6 +59,89 @@ def replay(
 
 
 @app.command()
+def up(
+    config: Config = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster that runs already; else one of its own.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start and stay until Ctrl-C or `flowray down`; then drain and print the summary."""
+    from cluster.up import up as run
+
+    run(config, address, as_json=as_json)
+
+
+@app.command()
+def down(config: Config = None, as_json: Json = False) -> None:
+    """Stop what runs with this configuration's state path: it drains and ends."""
+    from cluster.up import down as run
+
+    run(config, as_json=as_json)
+
+
+@app.command()
+def drain(config: Config = None, as_json: Json = False) -> None:
+    """Stop receiving, close all windows, commit them; `flowray down` ends it."""
+    from cluster.up import drain as run
+
+    run(config, as_json=as_json)
+
+
+@app.command()
+def status(config: Config = None, as_json: Json = False) -> None:
+    """Show what runs and how it is."""
+    from cluster.look import status as run
+
+    run(config, as_json=as_json)
+
+
+@app.command()
+def top(
+    view: Annotated[str, typer.Argument(help="Name of the view.", show_default=False)],
+    config: Config = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Rows.")] = 20,
+    by: Annotated[str, typer.Option(help="Counter to sort by.")] = "bytes",
+    once: Annotated[bool, typer.Option("--once", help="Print once.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the biggest rows of a view's newest open window."""
+    from cluster.look import top as run
+
+    run(config, view, n, by, once=once, as_json=as_json)
+
+
+@app.command()
+def templates(config: Config = None, as_json: Json = False) -> None:
+    """List the templates and options facts that exporters told."""
+    from cluster.look import templates as run
+
+    run(config, as_json=as_json)
+
+
+@app.command()
+def ledger(config: Config = None, as_json: Json = False) -> None:
+    """Show the accounts: where every datagram and record ended."""
+    from cluster.look import ledger as run
+
+    run(config, as_json=as_json)
+
+
+@app.command()
+def demo(
+    seconds: Annotated[
+        str, typer.Option("--for", help="End by itself after this time (30s, 5m).")
+    ] = "",
+    rate: Annotated[int, typer.Option(min=1, help="Records a second, mean of a day.")] = 5000,
+    as_json: Json = False,
+) -> None:
+    """Run it all on generated exporters and watch it: nothing to set up."""
+    from cluster.demo import run
+
+    run(seconds, rate, as_json=as_json)
+
+
+@app.command()
 def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
     """Say what a configuration would run, or what is wrong with it."""
     from cluster.check import describe

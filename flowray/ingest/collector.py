@@ -129,6 +129,10 @@ class Collector:
             for k in self._decoder.hold.waiting
         ]
 
+    def give_up_held(self) -> None:
+        """Account data that still waits for a template as expired: nobody will decode it here."""
+        self._decoder.expire((1 << 63) - 1)
+
     # -- partials ----------------------------------------------------------------------------------
     # ------------------
 

@@ -227,6 +227,8 @@ class FlowDecoder:
                 yield from self._release_held(key, now_ns)
             else:
                 self._ledger.add_one(Account.TEMPLATES_REFUSED, key.exporter)
+                # There may be room when it is told again.
+                self._remembered.forget(place)
 
     def _withdraw(self, key: TemplateKey) -> None:
         if key.id in (2, 3):

@@ -1,9 +1,10 @@
 """A shard's side of the exactly-once protocol: partials on their way to aggregators.
 
 Each place (view, partition) is a lane with one partial on its way at a time, so that partials
-arrive in order. While a lane is busy the shard folds on into the next partial: back-pressure without
-a queue. An aggregator that came back after a crash has a new incarnation; it refuses the first
-partial that does not know it, and all that it has not acknowledged goes out again, oldest first.
+arrive in order. While a lane is busy the shard folds on into the next partial: back-pressure
+without a queue. An aggregator that came back after a crash has a new incarnation; it refuses the
+first partial that does not know it, and all that it has not acknowledged goes out again, oldest
+first.
 """
 
 from __future__ import annotations

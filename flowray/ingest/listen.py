@@ -48,8 +48,8 @@ class Listener:
         return float(info[_RMEM_ALLOC] / max(info[_RCVBUF], 1))
 
     def turn_away(self) -> None:
-        """Let the kernel steer new datagrams to other sockets of the port; what is queued here stays
-        readable.
+        """Let the kernel steer new datagrams to other sockets of the port; what is queued here
+        stays readable.
 
         A connected socket gets datagrams of its peer alone, and Linux passes it over when it picks
         one of the sockets that share a port (since 5.4).

@@ -82,7 +82,7 @@ def rd_text(raw: int) -> str:
 
 
 def text(raw: bytes) -> bytes:
-    """A string field up to its first NUL, for what follows is padding, or what the buffer held."""
+    """A string field up to its first NUL: what follows is padding, or what the buffer held."""
     return raw.partition(b"\x00")[0].strip()
 
 

@@ -26,7 +26,7 @@ from flowray.wire.packets import OVERFLOW_EXPORTER, Exporters, PacketBatch, addr
 SLOTS = 4096
 """Datagrams of a batch at most."""
 
-FULL_ENOUGH = 0.4
+FULL_ENOUGH = 0.25
 """Share of a receive buffer in use at which it is emptied at once."""
 
 LONGEST_WAIT = 0.020

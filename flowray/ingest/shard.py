@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
@@ -133,6 +134,8 @@ class Shard:
             self._ask(self._turn_away, timeout)
         mark = END_OF_INPUT if final else None
         deadline = time.monotonic() + timeout
+        with suppress(Exception):  # the store may be away: then data held for a template is given up
+            self._pull()
         while not self._ask(lambda: self._drained(mark), timeout):
             if time.monotonic() > deadline:
                 break
@@ -238,6 +241,7 @@ class Shard:
         if self._delivery.busy:
             return False
         if self._collector.pending_rows or not self._ended:
+            self._collector.give_up_held()
             self._hand_over(watermark if watermark is not None else self._clock())
             self._ended = True
             return False

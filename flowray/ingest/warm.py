@@ -1,4 +1,4 @@
-"""Loads the compiled kernels that a configuration uses, so that the first datagram does not wait."""
+"""Loads the compiled kernels that a configuration uses: the first datagram must not wait."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Listen(Model):
 
     flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
     allow: list[Prefix] = []
-    receive_buffer: Octets = 4 << 20
+    receive_buffer: Octets = 16 << 20
 
 
 class Decode(Model):

@@ -303,6 +303,12 @@ class Aggregator:
                 self.committed[name] += pc.sum(outstanding.table[name]).as_py() or 0
         self._outstanding = [o for o in self._outstanding if o.sinks]
 
+    def close_accounts(self) -> None:
+        """Begin the accounts anew: a run has ended and all of its records are committed."""
+        self.accounts[:] = 0
+        self._rows_committed = 0
+        self.committed = dict.fromkeys(self.committed, 0)
+
     def close(self) -> None:
         """Close the sinks."""
         for sink in self._sinks:

@@ -203,6 +203,12 @@ class Aggregation:
             self._aggregator.advance(END_OF_INPUT)
             self._store()
 
+    def close_accounts(self) -> None:
+        """End a run whose records are all committed: the next one counts from zero."""
+        with self._lock:
+            self._aggregator.close_accounts()
+            self._store()
+
     def close(self) -> None:
         """Checkpoint and close the sinks."""
         with self._lock:

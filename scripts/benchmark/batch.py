@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from benchmark import live, sums, tools
 from benchmark.context import Bench
-from benchmark.processes import Cost, cheapest, run
+from benchmark.processes import Cost, Failed, cheapest, run
 from benchmark.report import Figure, Section, Verdict
 
 REPLAY = "flowray replay"
@@ -25,7 +25,7 @@ class Runs:
 
     full: list[Cost] = field(default_factory=list)
     short: list[Cost] = field(default_factory=list)
-    rows: pa.Table = sums.EMPTY
+    rows: pa.Table = field(default_factory=lambda: sums.EMPTY)
 
     @property
     def cost(self) -> Cost:
@@ -33,7 +33,7 @@ class Runs:
         return cheapest(self.full).beyond(cheapest(self.short))
 
 
-def _flowray(folder: Path, capture: Path, workers: int = 0) -> tuple[Cost, pa.Table]:
+def flowray(folder: Path, capture: Path, workers: int = 0) -> tuple[Cost, pa.Table]:
     cost = run(tools.flowray_replay(folder, capture, workers), folder)
     return cost, tools.flowray_rows(folder)
 
@@ -46,7 +46,7 @@ def _nfacctd(folder: Path, capture: Path, buffers: tools.NfacctdBuffers) -> tupl
 Program = Callable[[Path, Path], tuple[Cost, pa.Table]]
 
 PROGRAMS: dict[str, Program] = {
-    REPLAY: _flowray,
+    REPLAY: flowray,
     NFACCTD: partial(_nfacctd, buffers=tools.TUNED),
     NFACCTD_SMALL: partial(_nfacctd, buffers=tools.CONSERVATIVE),
 }
@@ -64,10 +64,11 @@ def measured(bench: Bench, programs: dict[str, Program], section: Section) -> di
                     mine = runs.setdefault(name, Runs())
                     getattr(mine, kept).append(cost)
                     mine.rows = rows
-            except tools.Missing as missing:
-                if str(missing) not in section.notes:
-                    section.notes.append(str(missing))
-    return runs
+            except (tools.Missing, Failed) as reason:
+                note = f"{name}: {reason}"
+                if note not in section.notes:
+                    section.notes.append(note)
+    return {name: mine for name, mine in runs.items() if mine.full}
 
 
 def figure(bench: Bench, name: str, runs: Runs) -> Figure:
@@ -79,6 +80,8 @@ def figure(bench: Bench, name: str, runs: Runs) -> Figure:
 
 def equal(section: Section, rows: dict[str, pa.Table]) -> None:
     """Note whether all programs have the same sums of all keys."""
+    if not rows:
+        return
     (first, reference), *others = rows.items()
     packets, octets = sums.totals(reference)
     section.notes.append(f"{first}: {len(reference)} keys, {packets} packets, {octets} bytes")
@@ -97,21 +100,12 @@ def pcap(bench: Bench) -> Section:
     runs = measured(bench, PROGRAMS, section)
     figures = {name: figure(bench, name, mine) for name, mine in runs.items()}
     rows = {name: mine.rows for name, mine in runs.items()}
-    try:
-        stored = live.measured(bench, tools.NFCAPD_NFDUMP)
-    except tools.Missing as missing:
-        section.notes.append(str(missing))
-    else:
-        name = stored.collector.name
+    for name, stored in live.compared(bench, [tools.NFCAPD_NFDUMP], section).items():
         figures[name], rows[name] = stored.figure(), stored.rows
-        section.notes.append("nfcapd of Debian reads no captures: it was sent the datagrams")
+        section.notes.append("Debian's nfcapd reads no captures: it was sent the datagrams")
     section.figures = list(figures.values())
-    own = figures[REPLAY].rate
-    targets = ((NFACCTD, 10), (NFACCTD_SMALL, 10), (tools.NFCAPD_NFDUMP.name, 4))
-    section.verdicts = [
-        Verdict.at_least(f"{REPLAY} to {name}, records per CPU second", own / figures[name].rate, x)
-        for name, x in targets
-        if name in figures
-    ]
+    for name, target in ((NFACCTD, 10), (NFACCTD_SMALL, 10), (tools.NFCAPD_NFDUMP.name, 4)):
+        if REPLAY in figures and name in figures:
+            section.verdicts.append(Verdict.faster(figures[REPLAY], figures[name], target))
     equal(section, rows)
     return section

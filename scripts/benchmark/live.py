@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from benchmark import sums, tools
 from benchmark.context import RECORDS_PER_PACKET, Bench
-from benchmark.processes import Cost, Server, cheapest, cpu_seconds, descendants, free_port
-from benchmark.report import Figure, Section, Verdict
+from benchmark.processes import Cost, Failed, Server, cheapest, cpu_seconds, descendants, free_port
+from benchmark.report import Figure, Section
 from benchmark.source import Sent
-from benchmark.tools import Collector
+from benchmark.tools import Collector, Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,22 @@ class Trial:
 def trial(bench: Bench, collector: Collector, limit: int | None = None) -> Trial:
     """Start it, send the capture (the first `limit` datagrams), end it. Raises Missing, Failed."""
     with bench.folder() as folder:
-        port = free_port()
-        with Server(collector.command(folder, port), port, folder) as server:
-            server.settle()
-            sent = bench.source.send(port, rate=bench.rate, limit=limit)
-            drops = server.settle().drops
-            actors = actor_seconds(server.pid)
-            cost = server.stop()
-        octets = stored_octets(folder)
-        after = collector.after(folder) if collector.after else Cost(0, 0)
-        rows = collector.rows(folder) if collector.rows else sums.EMPTY
-        return Trial(cost, after, sent, drops, actors, octets, rows)
+        return serve(bench, collector, folder, limit)
+
+
+def serve(bench: Bench, collector: Collector, folder: Path, limit: int | None = None) -> Trial:
+    """As `trial`, in a folder that stays. Raises Missing, Failed."""
+    port = free_port()
+    with Server(collector.command(folder, port), port, folder) as server:
+        server.settle()
+        sent = bench.source.send(port, rate=bench.rate, limit=limit)
+        drops = server.settle().drops
+        actors = actor_seconds(server.pid)
+        cost = server.stop()
+    octets = stored_octets(folder)
+    after = collector.after(folder) if collector.after else Cost(0, 0)
+    rows = collector.rows(folder) if collector.rows else sums.EMPTY
+    return Trial(cost, after, sent, drops, actors, octets, rows)
 
 
 def actor_seconds(pid: int) -> dict[str, float]:
@@ -113,17 +118,15 @@ class Trials:
         return Figure(self.collector.name, self.cost, self.records, extra)
 
 
-def compared(bench: Bench, collectors: Sequence[Collector]) -> dict[str, Trials]:
-    """Trials of several collectors in turn; those not installed are left out."""
-    out: dict[str, Trials] = {}
+def compared(bench: Bench, collectors: Sequence[Collector], section: Section) -> dict[str, Trials]:
+    """Trials of several collectors in turn. What cannot be run becomes a note of the section."""
+    out = {collector.name: Trials(collector) for collector in collectors}
     for _ in range(bench.repeats):
-        for collector in collectors:
-            trials = out.setdefault(collector.name, Trials(collector))
-            trials.short.append(trial(bench, collector, bench.short_datagrams))
-            trials.full.append(trial(bench, collector))
+        for name, trials in list(out.items()):
+            try:
+                trials.short.append(trial(bench, trials.collector, bench.short_datagrams))
+                trials.full.append(trial(bench, trials.collector))
+            except (Missing, Failed) as reason:
+                section.notes.append(f"{name}: {reason}")
+                del out[name]
     return out
-
-
-def measured(bench: Bench, collector: Collector) -> Trials:
-    """Trials of one collector. Raises Missing, Failed."""
-    return compared(bench, [collector])[collector.name]

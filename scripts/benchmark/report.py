@@ -65,6 +65,14 @@ class Verdict:
         return cls(what, f">= {target:g}{unit}", f"{measured:.2f}{unit}", measured >= target)
 
     @classmethod
+    def faster(cls, own: Figure, peer: Figure, target: float) -> Verdict:
+        """Records per CPU second of one, as a multiple of the other's."""
+        what = f"{own.program}, to {peer.program}, records per CPU second"
+        if not own.cost.cpu or not peer.cost.cpu:
+            return cls(what, f">= {target:g} x", "the run is too short to tell")
+        return cls.at_least(what, own.rate / peer.rate, target)
+
+    @classmethod
     def at_most(cls, what: str, measured: float, target: float, unit: str) -> Verdict:
         return cls(what, f"<= {target:g}{unit}", f"{measured:.2f}{unit}", measured <= target)
 
@@ -100,7 +108,11 @@ def show(section: Section, console: Console) -> None:
             table.add_column(name, justify="right")
         table.add_column("")
         for figure in section.figures:
-            per = (f"{figure.rate:,.0f}", f"{figure.microseconds:.3f}") if figure.records else ("",) * 2
+            per = (
+                (f"{figure.rate:,.0f}", f"{figure.microseconds:.3f}")
+                if figure.records
+                else ("",) * 2
+            )
             extra = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in figure.extra.items())
             cells = (figure.program, f"{figure.cost.cpu:.2f}", f"{figure.cost.wall:.2f}", *per)
             table.add_row(*cells, extra)

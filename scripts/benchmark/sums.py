@@ -64,7 +64,7 @@ def _protocol(column: Any) -> Any:
 
 
 def difference(one: pa.Table, other: pa.Table) -> str:
-    """"" if both have the same sums of all keys, else the first difference."""
+    """ "" if both have the same sums of all keys, else the first difference."""
     if one.equals(other):
         return ""
     joined = one.join(other, list(KEY), join_type="full outer", right_suffix="_other")

@@ -1,4 +1,4 @@
-"""Case folders of the conformance pack: what was recorded, what is asked for, what must come out."""
+"""Case folders of the conformance pack: recordings, what is asked for, what must come out."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _cause(error: Exception) -> str:
 
 
 def case_folders(paths: list[Path]) -> list[Path]:
-    """Case folders among and directly below the paths, in order. Raises CaseError for a path without any."""
+    """Case folders among and directly below the paths. Raises CaseError for a path without any."""
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():

@@ -15,9 +15,10 @@ PACK = ROOT.parent / "shared" / "conformance"
 USAGE = """\
 usage: scripts/conformance [CASE_DIR...]
 
-Runs case folders (or folders of case folders) in the format of the conformance pack and prints a line per case and
-variant: PASS, FAIL with the nearest difference, UNSUPPORTED with what is missing, or WAIVED with the known fault of the
-references. Without arguments: ../shared/conformance. Exit status: 0, 1 if any failed, 2 if a folder is no case."""
+Runs case folders (or folders of case folders) in the format of the conformance pack and prints
+a line per case and variant: PASS, FAIL with the nearest difference, UNSUPPORTED with what is
+missing, or WAIVED with the known fault of the references. Without arguments:
+../shared/conformance. Exit status: 0, 1 if any failed, 2 if a folder is no case."""
 
 
 def results(case: Case) -> Iterator[Result]:

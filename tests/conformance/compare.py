@@ -16,7 +16,7 @@ SHOWN_KEYS = 4
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Records of one stream against one reference: those not wanted, those not met, those met too often."""
+    """Records against a reference: those not wanted, those not met, those met too often."""
 
     got: int
     wanted: int
@@ -41,7 +41,10 @@ class Comparison:
         """The nearest difference in one line; empty if there is none."""
         if self.equal:
             return ""
-        counts = f"{self.got} lines for {self.wanted}, {len(self.unknown)} unknown, {len(self.missing)} missing"
+        counts = (
+            f"{self.got} lines for {self.wanted}, {len(self.unknown)} unknown,"
+            f" {len(self.missing)} missing"
+        )
         if self.unknown and self.missing:
             best = min((differences(u, m) for u in self.unknown for m in self.missing), key=len)
             shown = ", ".join(f"{k} {got} instead of {want}" for k, got, want in best[:SHOWN_KEYS])
@@ -66,8 +69,9 @@ def compare(
 ) -> Comparison:
     """Compare records without the keys to ignore (of the top level only).
 
-    Without `many_to_one` both sides must hold each record the same number of times. With it each record must equal some
-    reference and each reference be met, at most `max_copies` times per time it is given.
+    Without `many_to_one` both sides must hold each record the same number of times. With it each
+    record must equal some reference and each reference be met, at most `max_copies` times per time
+    it is given.
     """
     have = Counter(_canonical(r, ignore) for r in got)
     want = Counter(_canonical(r, ignore) for r in wanted)
@@ -81,7 +85,9 @@ def compare(
         unknown = list((have - want).elements())
         missing = list((want - have).elements())
     return Comparison(
-        have.total(), want.total(), *(list(map(json.loads, k)) for k in (unknown, missing, too_often))
+        have.total(),
+        want.total(),
+        *(list(map(json.loads, k)) for k in (unknown, missing, too_often)),
     )
 
 
@@ -95,7 +101,7 @@ def differences(got: Record, wanted: Record) -> list[tuple[str, str, str]]:
 
 
 def _canonical(record: Record, ignore: frozenset[str]) -> str:
-    """A text that is equal for equal records alone: 1, "1", 1.0 and true all differ, and so do null and absent."""
+    """Equal for equal records alone: 1, "1", 1.0 and true all differ, so do null and absent."""
     kept = {k: v for k, v in record.items() if k not in ignore}
     return json.dumps(kept, sort_keys=True, ensure_ascii=False)
 

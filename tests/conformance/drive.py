@@ -1,4 +1,4 @@
-"""A variant of a case, driven: its feeds through an in-process replay, its expectations checked in order."""
+"""A variant of a case, driven: feeds through an in-process replay, expectations in order."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from flowray.ingest.ledger import MALFORMED
 from flowray.replay import Replay, summarise
 from flowray.settings.compile import Program
 from flowray.sinks.base import Commit
+from flowray.sinks.files import OneFileSink
 from flowray.sinks.opening import one_file
 from flowray.wire.packets import Exporters, PacketBatch
 from flowray.wire.pcap import CaptureReader, merge_captures
@@ -29,7 +30,7 @@ from tests.conformance.translate import VIEW, compile_variant, lacking, map_file
 class Outcome(StrEnum):
     """What became of a variant."""
 
-    PASS = "PASS"  # noqa: S105
+    PASS = "PASS"
     FAIL = "FAIL"
     WAIVED = "WAIVED"
     UNSUPPORTED = "UNSUPPORTED"
@@ -43,6 +44,7 @@ class Result:
     variant: str
     outcome: Outcome
     detail: str = ""
+    differing: tuple[tuple[str, Comparison], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.outcome} {self.case}/{self.variant} {self.detail}".rstrip()
@@ -65,23 +67,29 @@ ARTEFACTS = {
 
 
 class Lines:
-    """A sink whose rows pass through the JSON lines writer; `take` gives those since the last call."""
+    """Rows through the JSON lines writer; `take` gives those since the last call."""
 
     def __init__(self, program: Program, directory: Path) -> None:
         self._program = program
         self._directory = directory
-        self._file = one_file(program, VIEW, directory, "jsonl")
+        self._file: OneFileSink | None = None
 
     def commit(self, commit: Commit, table: pa.Table) -> None:
+        if self._file is None:
+            self._file = one_file(self._program, VIEW, self._directory, "jsonl")
         self._file.commit(commit, table)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
 
     def take(self) -> list[Record]:
+        if self._file is None:
+            return []
         self._file.close()
+        self._file = None
         text = (self._directory / f"{VIEW}.jsonl").read_text(encoding="utf-8")
-        self._file = one_file(self._program, VIEW, self._directory, "jsonl")
         return [json.loads(line) for line in text.splitlines()]
 
 
@@ -110,10 +118,13 @@ class Driver:
         self.replay = Replay(program, lambda _view, _partition: [self.sink])
 
     def run(self) -> None:
-        for step in self.case.steps:
-            _STEPS[step.do](self, step)
+        try:
+            for step in self.case.steps:
+                _STEPS[step.do](self, step)
+        finally:
+            self.sink.close()
 
-    # -- steps -------------------------------------------------------------------------------------------------------
+    # -- steps
 
     def feed(self, step: Step) -> None:
         feeds = [self.case.feed(name) for name in step.feeds]
@@ -229,14 +240,18 @@ def run_variant(case: Case, variant: Variant) -> Result:
             driver.run()
         except FlowrayError as error:
             return result(Outcome.FAIL, str(error))
-    return result(*_judge(case, variant, driver))
+    outcome, detail = _judge(case, variant, driver)
+    return Result(case.id, variant.id, outcome, detail, tuple(driver.differing))
 
 
 def _judge(case: Case, variant: Variant, driver: Driver) -> tuple[Outcome, str]:
     lacks = lacking(case, variant)
     details = [f"{ref}: {comparison.describe()}" for ref, comparison in driver.differing]
     if lacks:
-        return Outcome.UNSUPPORTED, f"(needs {', '.join(lacks)}) {'; '.join((*details, *driver.faults))}"
+        return (
+            Outcome.UNSUPPORTED,
+            f"(needs {', '.join(lacks)}) {'; '.join((*details, *driver.faults))}",
+        )
     if driver.faults:
         return Outcome.FAIL, "; ".join((*details, *driver.faults))
     if not details:
@@ -249,6 +264,8 @@ def _judge(case: Case, variant: Variant, driver: Driver) -> tuple[Outcome, str]:
 
 def _is_artefact(comparison: Comparison, artefact: Artefact) -> bool:
     without = compare(comparison.unknown, comparison.missing, frozenset({artefact.key}))
-    return without.equal and comparison.wanted == comparison.got and (
-        len(comparison.unknown) <= artefact.lines
+    return (
+        without.equal
+        and comparison.wanted == comparison.got
+        and (len(comparison.unknown) <= artefact.lines)
     )

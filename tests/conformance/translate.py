@@ -57,7 +57,7 @@ _ENCODE: dict[str, dict[str, tuple[str, str] | None]] = {
 
 
 def missing(case: Case, variant: Variant) -> list[str]:
-    """Capabilities that the variant needs and this version lacks, without which nothing can be compared."""
+    """Capabilities that this version lacks and without which nothing can be compared."""
     found = [_STREAMS.get(name, name) for name in variant.collector.streams if name != "flow"]
     flow = variant.collector.flow
     if flow is None:
@@ -75,7 +75,7 @@ def missing(case: Case, variant: Variant) -> list[str]:
 
 
 def lacking(case: Case, variant: Variant) -> list[str]:
-    """Capabilities without which part of the variant cannot be right; the rest can still be compared."""
+    """Capabilities without which part of the records differ; the rest can be compared."""
     maps = [n for n in variant.collector.maps if n not in _MAPS and n != "labels_apply_to"]
     found = [_MISSING_MAPS.get(name, f"{name} map") for name in maps]
     return found + [_STEPS[s.do] for s in case.steps if s.do == "reload_maps"]
@@ -92,11 +92,12 @@ def _unknown(step: Step) -> bool:
     return step.do not in _DONE and step.do != "reload_maps"
 
 
-def compile_variant(
-    case: Case, variant: Variant, maps: dict[str, str], directory: Path
-) -> Program:
-    """The compiled configuration of a variant; `maps` are its map files by name, copied to `directory` with addresses
-    replaced. Raises ConfigError, CaseError."""
+def compile_variant(case: Case, variant: Variant, maps: dict[str, str], directory: Path) -> Program:
+    """The compiled configuration of a variant.
+
+    `maps` are its map files by name, copied to `directory` with addresses replaced. Raises
+    ConfigError, CaseError.
+    """
     flow = variant.collector.flow
     assert flow is not None, "ask missing() first"
     return compile_settings(
@@ -133,7 +134,9 @@ def map_files(variant: Variant) -> dict[str, str]:
 
 
 def _view(variant: Variant, flow: Flow) -> dict[str, Any]:
-    keys = [k for k in (*flow.fields, *flow.custom_fields) if k not in ("packets", "bytes", "flows")]
+    keys = [
+        k for k in (*flow.fields, *flow.custom_fields) if k not in ("packets", "bytes", "flows")
+    ]
     if flow.min_max_timestamps_emitted:
         keys += ["timestamp_min", "timestamp_max"]
     return {

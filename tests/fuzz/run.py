@@ -6,7 +6,10 @@ scripts/fuzz calls it. Kernels check their bounds; they are not instrumented, th
 import os
 import random
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / ".cache" / "numba-boundscheck"
@@ -29,11 +32,24 @@ COMPILED = (
 """Modules that numba compiles: it reads their bytecode, which must be their own."""
 
 
+MARKS = 4096
+
+
+def marker() -> Callable[[object], None]:
+    """Turns outcomes to coverage: each reaches one of many functions that are there to be reached."""
+    names: dict[str, Callable[[], None]] = {}
+    exec("\n".join(f"def mark{n}():\n    pass" for n in range(MARKS)), names)  # noqa: S102
+    marks = [atheris.instrument_func(names[f"mark{n}"]) for n in range(MARKS)]
+    return lambda outcome: marks[crc32(repr(outcome).encode()) % MARKS]()
+
+
 def main() -> None:
     name = sys.argv.pop(1)
     with atheris.instrument_imports(include=list(INSTRUMENTED), exclude=list(COMPILED)):
         from tests.fuzz import framing, targets
     target = targets.TARGETS[name]
+    targets.watch(marker())
+    warnings.simplefilter("error")
 
     def run(data: bytes) -> None:
         target(data)

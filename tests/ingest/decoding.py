@@ -48,7 +48,7 @@ KEYS = ["ip_src", "ip_dst", "port_src", "port_dst", "ip_proto"]
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What came out: one row per record, in the order of arrival, and the accounts of all exporters."""
+    """One row per record, in the order of arrival, and the accounts of all exporters."""
 
     rows: list[Row]
     accounts: dict[str, int]

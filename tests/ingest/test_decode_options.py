@@ -57,9 +57,7 @@ def test_later_options_overwrite_from_their_place_in_the_stream_on() -> None:
 def test_v9_interface_scope_names_the_interface() -> None:
     spec = template(500, (2, 4), (82, 8), scopes=1)
     v = V9()
-    got = decode(
-        v.send(spec, (7, b"Te0/0/7")), v.send(IFACES, (7, 0, 1)), keys=["in_iface_name"]
-    )
+    got = decode(v.send(spec, (7, b"Te0/0/7")), v.send(IFACES, (7, 0, 1)), keys=["in_iface_name"])
     assert got.only["iface_name_in"] == "Te0/0/7"
 
 
@@ -156,7 +154,9 @@ def test_record_is_sampled_by_the_sampler_that_it_names() -> None:
     flows = template(420, SAMPLED, (2, 4))
     x = Ipfix()
     got = _rates(
-        x.send(INTERVAL, (1, 10), (2, 20)), x.send(SYSTEM, (0, 7)), x.send(flows, (1, 1), (2, 1), (3, 1))
+        x.send(INTERVAL, (1, 10), (2, 20)),
+        x.send(SYSTEM, (0, 7)),
+        x.send(flows, (1, 1), (2, 1), (3, 1)),
     )
     assert got.column("sampling_rate") == [10, 20, 7]
 
@@ -165,7 +165,9 @@ def test_rate_in_the_record_counts_before_the_default_and_after_its_sampler() ->
     both = template(421, SAMPLED, IN_RECORD, (2, 4))
     x = Ipfix()
     got = _rates(
-        x.send(INTERVAL, (1, 10)), x.send(SYSTEM, (0, 7)), x.send(both, (1, 50, 1), (2, 50, 1), (2, 0, 1))
+        x.send(INTERVAL, (1, 10)),
+        x.send(SYSTEM, (0, 7)),
+        x.send(both, (1, 50, 1), (2, 50, 1), (2, 0, 1)),
     )
     assert got.column("sampling_rate") == [10, 50, 7]
 
@@ -175,9 +177,7 @@ def test_operator_overrides_what_exporters_tell(tmp_path: Path) -> None:
     rates.write_text("id=1000 ip=192.0.2.1\n", encoding="utf-8")
     flows = template(420, SAMPLED, (2, 4))
     x = Ipfix()
-    got = _rates(
-        x.send(INTERVAL, (1, 10)), x.send(flows, (1, 2)), maps={"sampling": str(rates)}
-    )
+    got = _rates(x.send(INTERVAL, (1, 10)), x.send(flows, (1, 2)), maps={"sampling": str(rates)})
     assert (got.only["sampling_rate"], got.only["packets"]) == (1000, 2000)
 
 
@@ -227,7 +227,10 @@ def test_names_and_distinguishers_of_vrfs() -> None:
         ),
         x.send(
             VRF_FLOW,
-            *(("10.0.0.1", "10.0.0.2", a, b, 1) for a, b in [(1, 2), (4, 2), (9, 3), (4, 4), (0, 0)]),
+            *(
+                ("10.0.0.1", "10.0.0.2", a, b, 1)
+                for a, b in [(1, 2), (4, 2), (9, 3), (4, 4), (0, 0)]
+            ),
         ),
     )
     assert got.column("mpls_vpn_rd") == [

@@ -60,8 +60,22 @@ def test_reverse_direction_has_values_of_its_own() -> None:
     got = decode(
         x.send(
             spec,
-            ("10.0.0.1", "10.0.0.2", 2, 0, 1000_000, 2000_000, 1, 60)
-            + (0x12, 184, 1001_000, 2002_000, 9, 960),
+            (
+                "10.0.0.1",
+                "10.0.0.2",
+                2,
+                0,
+                1000_000,
+                2000_000,
+                1,
+                60,
+                0x12,
+                184,
+                1001_000,
+                2002_000,
+                9,
+                960,
+            ),
         ),
         keys=["tcpflags", "tos", *TIMES],
     )
@@ -86,10 +100,34 @@ def test_responder_counters_of_firewalls_are_a_reverse_row() -> None:
     got = decode(
         v.send(
             spec,
-            (9, "10.0.0.1", "198.51.100.7", 40000, 443, 6, 2, "203.0.113.1", "198.51.100.7", 50000)
-            + (443, 1500, 60000, 12, 44, 1_699_999_000_000, 1_699_999_009_000),
+            (
+                9,
+                "10.0.0.1",
+                "198.51.100.7",
+                40000,
+                443,
+                6,
+                2,
+                "203.0.113.1",
+                "198.51.100.7",
+                50000,
+                443,
+                1500,
+                60000,
+                12,
+                44,
+                1_699_999_000_000,
+                1_699_999_009_000,
+            ),
         ),
-        keys=[*KEYS, "fw_event", "post_nat_src_host", "post_nat_src_port", "post_nat_dst_host", *TIMES],
+        keys=[
+            *KEYS,
+            "fw_event",
+            "post_nat_src_host",
+            "post_nat_src_port",
+            "post_nat_dst_host",
+            *TIMES,
+        ],
     )
     forward, reverse = sorted(got.rows, key=lambda r: r["packets"])
     assert (forward["bytes"], forward["packets"], forward["fw_event"]) == (1500, 12, 2)
@@ -102,11 +140,19 @@ def test_responder_counters_of_firewalls_are_a_reverse_row() -> None:
 
 
 def test_pre_standard_nat_elements() -> None:
-    spec = template(303, (8, 4), (12, 4), (40001, 4), (40002, 4), (40003, 2), (40004, 2), (40005, 1))
+    spec = template(
+        303, (8, 4), (12, 4), (40001, 4), (40002, 4), (40003, 2), (40004, 2), (40005, 1)
+    )
     v = V9()
     got = decode(
         v.send(spec, ("10.0.0.1", "10.0.0.2", "192.0.2.5", "192.0.2.6", 7, 8, 3)),
-        keys=["post_nat_src_host", "post_nat_dst_host", "post_nat_src_port", "post_nat_dst_port", "fw_event"],
+        keys=[
+            "post_nat_src_host",
+            "post_nat_dst_host",
+            "post_nat_src_port",
+            "post_nat_dst_port",
+            "fw_event",
+        ],
     )
     assert got.only["post_nat_ip_src"] == "192.0.2.5"
     assert (got.only["post_nat_port_src"], got.only["post_nat_port_dst"]) == (7, 8)
@@ -150,8 +196,26 @@ def test_inner_header_is_the_flow() -> None:
     got = decode(
         x.send(
             spec,
-            ("2001:db8::a", "2001:db8::b", 42597, 0, 0, 64, 48, 4, 0, 8)
-            + ("10.1.0.1", "10.2.0.1", 5000, 53, 17, 0, 184, 6),
+            (
+                "2001:db8::a",
+                "2001:db8::b",
+                42597,
+                0,
+                0,
+                64,
+                48,
+                4,
+                0,
+                8,
+                "10.1.0.1",
+                "10.2.0.1",
+                5000,
+                53,
+                17,
+                0,
+                184,
+                6,
+            ),
         ),
         keys=TUNNEL_KEYS,
     )
@@ -162,7 +226,9 @@ def test_inner_header_is_the_flow() -> None:
     assert (row["tunnel_ip_proto"], row["tunnel_tos"]) == ("4", 8)
     assert row["etype"] == "86dd", "of the outer header"
     assert row["tunnel_flow_label"] == 0, "there is one flow label, and a flow"
-    assert (row["mask_src"], row["net_src"]) == (0, "0.0.0.0"), "the outer prefix is not the inner one"
+    assert (row["mask_src"], row["net_src"]) == (0, "0.0.0.0"), (
+        "the outer prefix is not the inner one"
+    )
 
 
 def test_inner_header_of_the_same_family() -> None:
@@ -173,8 +239,27 @@ def test_inner_header_of_the_same_family() -> None:
     got = decode(
         x.send(
             spec,
-            ("2001:db8::a", "2001:db8::b", 1021670, 0, 0, 64, 48, 41, 0, 0)
-            + ("2001:db8:1::1", "2001:db8:2::1", 5000, 53, 6, 0x18, 0, 77, 6),
+            (
+                "2001:db8::a",
+                "2001:db8::b",
+                1021670,
+                0,
+                0,
+                64,
+                48,
+                41,
+                0,
+                0,
+                "2001:db8:1::1",
+                "2001:db8:2::1",
+                5000,
+                53,
+                6,
+                0x18,
+                0,
+                77,
+                6,
+            ),
         ),
         keys=[*TUNNEL_KEYS, "flow_label", "tcpflags"],
     )
@@ -282,10 +367,10 @@ def test_ip_header_sections_of_both_families() -> None:
 
 
 def test_cut_off_frames_give_what_they_hold() -> None:
-    spec = template(332, (315, VARIABLE))
+    spec = template(332, (10, 4), (315, VARIABLE))
     whole = _packet(vlan=9)
     x = Ipfix()
-    got = decode(x.send(spec, *((whole[:n],) for n in range(1, len(whole)))), keys=KEYS)
+    got = decode(x.send(spec, *((1, whole[:n]) for n in range(1, len(whole)))), keys=KEYS)
     assert len(got.rows) == len(whole) - 1
     assert got.rows[-1]["port_src"] == 33000
     assert got.rows[20]["ip_src"] == "0.0.0.0"

@@ -86,16 +86,17 @@ def test_most_precise_clock_of_a_record_counts() -> None:
         x.send(spec, (T0 - 5, T0 - 4, T0 * 1000 - 4_502, T0 * 1000 - 3_001, 7, 8, 1)), keys=KEYS
     )
     assert _times(got) == (_seconds(T0 - 4.502), _seconds(T0 - 3.001))
-    got = decode(
-        Ipfix().send(spec, (T0 - 5, T0 - 4, 0, 0, 7, 8, 1)), keys=KEYS
-    )
+    got = decode(Ipfix().send(spec, (T0 - 5, T0 - 4, 0, 0, 7, 8, 1)), keys=KEYS)
     assert _times(got) == (_seconds(T0 - 5), _seconds(T0 - 4))
 
 
 def test_absolute_times_are_cut_to_whole_seconds() -> None:
     spec = template(256, (152, 8), (153, 8), (2, 4))
     sent = Ipfix().send(spec, (T0 * 1000 - 5_250, T0 * 1000 - 1, 1))
-    assert _times(decode(sent, keys=KEYS, time_precision="s")) == (_seconds(T0 - 6), _seconds(T0 - 1))
+    assert _times(decode(sent, keys=KEYS, time_precision="s")) == (
+        _seconds(T0 - 6),
+        _seconds(T0 - 1),
+    )
 
 
 def test_boot_time_in_the_record() -> None:

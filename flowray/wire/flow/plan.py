@@ -220,7 +220,7 @@ def _compile_field(
         if places.find(told):
             ops.add(Op.CONSTANT, 0, 0, dest, 1)
         return
-    ordinals = _ordinals(f, layout, places, reverse=reverse)
+    ordinals = _ordinals(f, places, reverse=reverse)
     for ordinal in ordinals:
         _add_value(f, dest, ordinal, places, ops)
     if f.name == "sampling_direction" and not ordinals:
@@ -229,7 +229,7 @@ def _compile_field(
         ops.add(Op.CONSTANT, 0, 0, dest, 1)
 
 
-def _ordinals(f: Field, layout: Layout, places: _Places, *, reverse: bool) -> Sequence[int]:
+def _ordinals(f: Field, places: _Places, *, reverse: bool) -> Sequence[int]:
     if reverse and f.name in REVERSE_COUNTERS:
         return places.find(REVERSE_COUNTERS[f.name])
     outer_of = {v: k for k, v in TUNNEL.items()}
@@ -265,7 +265,7 @@ def _reversed_elements(f: Field) -> Alternatives:
     forward = REGISTRY_ELEMENTS.get(PARTNER.get(f.name, f.name), f.elements)
     own = tuple((REVERSE_PEN, e) for group in f.elements for e in group if isinstance(e, int))
     if f.merge is not Merge.KEY:
-        # What is measured and not part of the flow key is of the forward direction alone (section 3).
+        # What is measured and no part of the flow key is of the forward direction alone.
         return (own,)
     if f.name in PARTNER or not own:
         return forward

@@ -1,0 +1,111 @@
+"""The supervisor's view of actors: nodes to put them on, and probes with a time limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayError
+
+from actors.plan import Plan
+
+INGEST_RESOURCE = "ingest"
+
+
+@dataclass(slots=True)
+class Member:
+    """An actor that should run. `leaving`: to be replaced by another; `draining`: on its way out."""
+
+    name: str
+    handle: Any
+    node: str = ""
+    leaving: bool = False
+    draining: bool = False
+    failures: int = 0
+    restarts: int = 0
+    since: float = field(default_factory=time.monotonic)
+    started: bool = False
+    error: str = ""
+    status: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def healthy(self) -> bool:
+        """Answered the last probe."""
+        return self.started and not self.failures
+
+    def report(self) -> dict[str, Any]:
+        """For `flowray status`."""
+        health = "healthy" if self.healthy else "unhealthy" if self.started else "starting"
+        state = "draining" if self.draining else "leaving" if self.leaving else health
+        return {
+            **self.status,
+            "state": state,
+            "node": self.node,
+            "restarts": self.restarts,
+            "error": self.error,
+        }
+
+
+def collector_nodes() -> dict[str, str]:
+    """Nodes that receive, by name: those with the resource `ingest`, this one if none has it."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    alive = [node for node in nodes if node["Alive"]]
+    chosen = [node for node in alive if node["Resources"].get(INGEST_RESOURCE, 0) > 0]
+    if not chosen:
+        here = ray.get_runtime_context().get_node_id()
+        chosen = [node for node in alive if node["NodeID"] == here]
+    named: dict[str, str] = {}
+    for node in sorted(chosen, key=lambda node: str(node["NodeID"])):
+        name = str(node["NodeName"])
+        unique = f"{name}-{node['NodeID'][:6]}" if name in named else name
+        named[unique] = node["NodeID"]
+    return named
+
+
+def probe(members: Sequence[Member], plan: Plan) -> list[tuple[Member, str]]:
+    """Ask all for their status at once; replace who hangs; what was noteworthy."""
+    calls = {m.handle.status.remote(): m for m in members if m.handle is not None}
+    if not calls:
+        return []
+    done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=plan.probe_timeout)
+    notes: list[tuple[Member, str]] = []
+    for call, member in calls.items():
+        try:
+            # What is not done is late already: it gets no further time.
+            member.status = ray.get(call, timeout=None if call in done else 0)
+            member.failures, member.error, member.started = 0, "", True
+        except ActorDiedError as error:
+            # Its start failed or it was killed for good: the next step makes it anew.
+            member.error = _last_line(error)
+            member.handle, member.started = None, False
+            member.restarts += 1
+            member.since = time.monotonic()
+            notes.append((member, f"died: {member.error}"))
+        except (RayError, TimeoutError) as error:
+            if (note := _missed(member, error, plan)) is not None:
+                notes.append((member, note))
+    return notes
+
+
+def _missed(member: Member, error: Exception, plan: Plan) -> str | None:
+    """Count a probe without an answer; kill who missed too many, so that Ray starts it again."""
+    member.error = _last_line(error)
+    waiting = time.monotonic() - member.since
+    if not member.started and waiting < plan.start_seconds:
+        return None
+    member.failures += 1
+    if member.failures < plan.probe_failures or member.draining:
+        return None
+    ray.kill(member.handle, no_restart=False)
+    member.failures, member.started = 0, False
+    member.restarts += 1
+    member.since = time.monotonic()
+    return f"replaced: {member.error}"
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"

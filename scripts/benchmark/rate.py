@@ -1,0 +1,92 @@
+"""The highest rate of datagrams that a collector takes without losing one."""
+
+from __future__ import annotations
+
+from benchmark import tools
+from benchmark.context import RECORDS_PER_PACKET, Bench
+from benchmark.processes import Cost, Failed, Server, free_port, sockets
+from benchmark.report import Figure, Section, Verdict
+from benchmark.tools import Collector, Missing
+
+COLLECTORS = (tools.SHARD, tools.NFACCTD, tools.NFCAPD)
+LOWEST = 20_000.0
+STEP = 1.5
+CLOSE_ENOUGH = 1.08
+TRIAL_SECONDS = 2.5
+TRIES = 2
+"""A rate is taken if one of so many tries loses nothing: others on the machine only take away."""
+
+REACHED = 0.95
+"""Share of a rate below which the sender, not the collector, was the limit."""
+
+
+def highest(bench: Bench, collector: Collector) -> tuple[float, bool]:
+    """(datagrams a second without loss, whether the sender was what ended the search)."""
+    with bench.folder() as folder:
+        port = free_port()
+        with Server(collector.command(folder, port), port, folder) as server:
+            server.settle()
+            bench.source.send(port, rate=LOWEST, seconds=1)
+            server.settle()
+            low, high = 0.0, 0.0
+            rate = LOWEST
+            while not high or high / low > CLOSE_ENOUGH:
+                taken, reached = _try(bench, server, rate)
+                if taken:
+                    low = taken
+                    if not reached:
+                        return low, True
+                elif rate <= LOWEST / 8:
+                    return 0.0, False
+                else:
+                    high = rate
+                rate = _next(low, high)
+            return low, False
+
+
+def _next(low: float, high: float) -> float:
+    if not high:
+        return low * STEP
+    return (low * high) ** 0.5 if low else high / 2
+
+
+def _try(bench: Bench, server: Server, rate: float) -> tuple[float, bool]:
+    """(the rate sent if nothing was lost in one of the tries, else 0; whether it was the asked)."""
+    for _ in range(TRIES):
+        before = sockets(server.port).drops
+        sent = bench.source.send(server.port, rate=rate, seconds=TRIAL_SECONDS)
+        lost = server.settle().drops - before
+        if not lost and "Missing data" not in server.text():
+            return sent.rate, sent.rate >= rate * REACHED
+    return 0.0, True
+
+
+def rates(bench: Bench) -> Section:
+    """Live UDP without loss."""
+    section = Section(
+        "highest rate of datagrams (20 records each) without loss, one process or shard"
+    )
+    found: dict[str, float] = {}
+    for collector in COLLECTORS:
+        try:
+            rate, sender = highest(bench, collector)
+        except (Missing, Failed) as reason:
+            section.notes.append(f"{collector.name}: {reason}")
+            continue
+        found[collector.name] = rate
+        extra = {
+            "datagrams_a_second": f"{rate:,.0f}",
+            "records_a_second": f"{rate * RECORDS_PER_PACKET:,.0f}",
+            "limit": "the sender" if sender else "the collector",
+        }
+        section.figures.append(Figure(collector.name, Cost(0, TRIAL_SECONDS), None, extra))
+    own = found.get(tools.SHARD.name, 0.0)
+    for name, target in ((tools.NFACCTD.name, 3.0), (tools.NFCAPD.name, 1.0)):
+        if found.get(name) and own:
+            section.verdicts.append(
+                Verdict.at_least(f"{tools.SHARD.name} to {name}", own / found[name], target)
+            )
+    section.notes.append(
+        "the sender runs on the same cores; a rate is lossless if the kernel drops nothing"
+    )
+    return section
