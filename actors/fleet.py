@@ -17,7 +17,7 @@ INGEST_RESOURCE = "ingest"
 
 @dataclass(slots=True)
 class Member:
-    """An actor that should run. `leaving`: to be replaced by another; `draining`: on its way out."""
+    """An actor that should run. `leaving`: to be replaced; `draining`: on its way out."""
 
     name: str
     handle: Any

@@ -1,5 +1,5 @@
-"""Names and options of all actors. Imports no Ray: that reads its settings from the environment when
-it is imported, so the environment comes first (`cluster.runtime`).
+"""Names and options of all actors. Imports no Ray: that reads its settings from the environment
+when it is imported, so the environment comes first (`cluster.runtime`).
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ class Live:
 
     plan: Plan
     supervisor: Any
+    dashboard: str = ""
     started: float = field(default_factory=time.monotonic)
 
     def status(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import typer
+from rich import box
 from rich.console import Console
 from rich.live import Live as Screen
 from rich.table import Table
@@ -68,7 +69,7 @@ def status(config: Path | None, *, as_json: bool) -> None:
 
 
 def _members(title: str, members: dict[str, Any], columns: tuple[str, ...]) -> Table:
-    table = Table(title, *columns, "what is wrong")
+    table = Table(title, *columns, "what is wrong", box=box.SIMPLE_HEAD, pad_edge=False)
     for name, m in members.items():
         wrong = m["error"] or m.get("last_sink_error") or m.get("last_error") or ""
         table.add_row(name, *(str(m.get(c, "")) for c in columns), wrong)
@@ -159,7 +160,8 @@ def newest_rows(program: Program, view: str, n: int, by: str) -> tuple[pa.Table,
     if not parts:
         return None
     start = max(int(pc.max(part[WINDOW]).as_py()) for part in parts)
-    table = pa.concat_tables([p.filter(pc.equal(p[WINDOW], start)) for p in parts])
+    newest = pa.scalar(start, pa.int64())
+    table = pa.concat_tables([p.filter(pc.equal(p[WINDOW], newest)) for p in parts])
     table = table.unify_dictionaries()
     table = table.take(pc.sort_indices(table, sort_keys=[(by, "descending")])[:n])
     encoding = replace(program.encoding(view), records="rows")
@@ -169,10 +171,12 @@ def newest_rows(program: Program, view: str, n: int, by: str) -> tuple[pa.Table,
 def rows_table(view: str, rows: pa.Table, start: int) -> Table:
     """Rows for a terminal."""
     when = datetime.fromtimestamp(start / 1e9, UTC).strftime("%H:%M:%S")
-    table = Table(title=f"{view}, window of {when} UTC")
+    table = Table(title=f"{view}, window of {when} UTC", box=box.SIMPLE_HEAD, pad_edge=False)
+    if "others" in rows.column_names and not pc.any(rows["others"]).as_py():
+        rows = rows.drop_columns("others")
     for name in rows.column_names:
         numbers = name in ("packets", "bytes", "flows")
-        table.add_column(name, justify="right" if numbers else "left", no_wrap=True)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows.to_pylist():
         table.add_row(*(_cell(value) for value in row.values()))
     return table

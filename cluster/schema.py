@@ -55,8 +55,9 @@ def markdown(registry: Registry) -> str:
         "# Fields",
         "",
         "What views may name as keys and counters, by group. A configuration accepts both the name",
-        "and the JSON key. *Elements* are IPFIX information elements: `8|27` are tried together (the",
-        "first that is not zero), `, then` separates alternatives, `PEN:id` is an enterprise element.",
+        "and the JSON key. *Elements* are IPFIX information elements: `8|27` are tried together",
+        "(the first that is not zero), `, then` separates alternatives, `PEN:id` is an enterprise",
+        "element.",
         "This page is made by `flowray schema --markdown`; a test keeps it true.",
     ]
     group = ""

@@ -64,6 +64,7 @@ def started(
             signal.signal(number, _interrupt(stop))
         try:
             with running(plan) as live:
+                live.dashboard = where.dashboard
                 where.write(settings)
                 live.wait_ready()
                 yield live
@@ -155,7 +156,7 @@ def _end_orphan(settings: Settings, where: Running, *, as_json: bool) -> None:
 
             if actor_names():
                 supervisor = ray.get_actor(SUPERVISOR, NAMESPACE)
-                figures = ray.get(supervisor.drain.remote(), timeout=DOWN_SECONDS)
+                figures: Any = ray.get(supervisor.drain.remote(), timeout=DOWN_SECONDS)
                 Live.end_all()
                 report(summary(figures, 0.0), as_json=as_json)
     except FlowrayError:

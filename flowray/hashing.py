@@ -145,8 +145,8 @@ def intern_many(
     """Replace locations (offset << 16 | length) by ids from `begin` on; returns the index it
     stopped at for want of room.
 
-    state = [values stored, arena bytes used, strings refused because `limit` values or `octets` bytes
-    are stored].
+    state = [values stored, arena bytes used, strings refused because `limit` values or `octets`
+    bytes are stored].
     """
     mask = slots.size - 1
     for i in range(begin, location.size):

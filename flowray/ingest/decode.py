@@ -6,7 +6,6 @@ runs, and a run ends where a template or an option changes something.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -241,7 +240,7 @@ class FlowDecoder:
         return self.templates.put(key, template)
 
     def _learn(self, learned: Learned) -> None:
-        """Note news from an exporter, to be shared. Bounded: a flood of spoofed news is not shared."""
+        """Note news from an exporter, to be shared. Bounded: a flood of it is not shared."""
         if len(self.learned) < NEWS_LIMIT:
             self.learned.append(learned)
         if len(self._told_at) >= SUBJECTS_LIMIT:

@@ -1,4 +1,4 @@
-"""What the operator declares about exporters: label map and sampling map, as arrays by exporter id."""
+"""What the operator declares about exporters: label and sampling maps, by exporter id."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def record_values(template: Template, raw: bytes) -> Iterator[dict[Element, byte
 
 
 class Options:
-    """The facts of all exporters of a shard, bounded by `limit` facts and `octets` of text in them."""
+    """The facts of all exporters of a shard: at most `limit`, and `octets` of text in them."""
 
     def __init__(self, texts: Interner, limit: int = 1 << 20, octets: int = 64 << 20) -> None:
         self._texts = texts

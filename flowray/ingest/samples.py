@@ -1,4 +1,4 @@
-"""sFlow datagrams to native columns and accounts. An sFlow exporter is known by its agent address."""
+"""sFlow datagrams to native columns and accounts. Exporters are known by agent address."""
 
 from __future__ import annotations
 

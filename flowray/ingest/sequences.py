@@ -15,7 +15,7 @@ PLACE_BITS = 36
 
 
 class Sequences:
-    """An account per exporter and place, of which there are at most `limit`: the others go without."""
+    """An account per exporter and place, of which there are at most `limit`: others go without."""
 
     def __init__(self, ledger: Ledger, limit: int) -> None:
         self._ledger = ledger

@@ -134,7 +134,9 @@ class Shard:
             self._ask(self._turn_away, timeout)
         mark = END_OF_INPUT if final else None
         deadline = time.monotonic() + timeout
-        with suppress(Exception):  # the store may be away: then data held for a template is given up
+        with suppress(
+            Exception
+        ):  # the store may be away: then data held for a template is given up
             self._pull()
         while not self._ask(lambda: self._drained(mark), timeout):
             if time.monotonic() > deadline:

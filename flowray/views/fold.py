@@ -1,4 +1,4 @@
-"""A keyed reduction in memory: rows folded by packed key and window into an open-addressing table."""
+"""A keyed reduction in memory: rows folded by packed key and window into a hash table."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Fold:
 
     @property
     def records(self) -> int:
-        """Records folded in since the last export (rows, for batches that are partials themselves)."""
+        """Rows folded in since the last export."""
         return int(self._state[k.T_RECORDS])
 
     @property

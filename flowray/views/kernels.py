@@ -107,7 +107,8 @@ def _find(key: U64, n: Word, table: U64, slots: U64, hashes: U64, found: I64) ->
 
 @njit(cache=True, nogil=True)
 def fold(
-    words: U64, begin: Word, n: Word, window: U64, pieces: I64, sources: I64, scale: U64, max_keys: Word,
+    words: U64, begin: Word, n: Word, window: U64, pieces: I64, sources: I64, scale: U64,
+    max_keys: Word,
     width: Word, table: U64, slots: U64, state: I64,
 ) -> Word:  # fmt: skip
     """Fold rows begin..n of a batch into a table; returns the row it stopped at because the table

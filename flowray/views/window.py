@@ -30,7 +30,7 @@ _LAST = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Nanoseconds. `width` at least a second; `offset` shifts the alignment from the epoch (UTC)."""
+    """Nanoseconds. `width`: at least a second; `offset`: shift of the alignment (UTC)."""
 
     width: int
     offset: int = 0

@@ -49,9 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", default=",".join(ROWS), help="which, of %(default)s")
     parser.add_argument("--records", type=int, default=4_000_000, help="default %(default)s")
     parser.add_argument("--repeats", type=int, default=3, help="default %(default)s")
-    parser.add_argument(
-        "--rate", type=float, default=30_000, help="datagrams a second of live rows"
-    )
+    parser.add_argument("--rate", type=float, default=30_000, help="datagrams a second, live")
     parser.add_argument("--quick", action="store_true", help="400,000 records, once: does it run?")
     parser.add_argument("--json", type=Path, help="default bench-<date>.json")
     options = parser.parse_args()

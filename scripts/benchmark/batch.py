@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from benchmark import live, sums, tools
 from benchmark.context import Bench
-from benchmark.processes import Cost, Failed, cheapest, run
+from benchmark.processes import Cost, FailedError, cheapest, run
 from benchmark.report import Figure, Section, Verdict
 
 REPLAY = "flowray replay"
@@ -64,7 +64,7 @@ def measured(bench: Bench, programs: dict[str, Program], section: Section) -> di
                     mine = runs.setdefault(name, Runs())
                     getattr(mine, kept).append(cost)
                     mine.rows = rows
-            except (tools.Missing, Failed) as reason:
+            except (tools.MissingError, FailedError) as reason:
                 note = f"{name}: {reason}"
                 if note not in section.notes:
                     section.notes.append(note)

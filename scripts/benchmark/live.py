@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmark import sums, tools
+from benchmark import sums
 from benchmark.context import RECORDS_PER_PACKET, Bench
-from benchmark.processes import Cost, Failed, Server, cheapest, cpu_seconds, descendants, free_port
+from benchmark.processes import (
+    Cost,
+    FailedError,
+    Server,
+    cheapest,
+    cpu_seconds,
+    descendants,
+    free_port,
+)
 from benchmark.report import Figure, Section
 from benchmark.source import Sent
-from benchmark.tools import Collector, Missing
+from benchmark.tools import Collector, MissingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +38,19 @@ class Trial:
 
 
 def trial(bench: Bench, collector: Collector, limit: int | None = None) -> Trial:
-    """Start it, send the capture (the first `limit` datagrams), end it. Raises Missing, Failed."""
+    """Start it, send the capture (the first `limit` datagrams), end it; may raise as `serve`."""
     with bench.folder() as folder:
-        return serve(bench, collector, folder, limit)
+        return serve(bench, collector, folder, bench.rate, limit)
 
 
-def serve(bench: Bench, collector: Collector, folder: Path, limit: int | None = None) -> Trial:
-    """As `trial`, in a folder that stays. Raises Missing, Failed."""
+def serve(
+    bench: Bench, collector: Collector, folder: Path, rate: float, limit: int | None = None
+) -> Trial:
+    """As `trial`, at another rate and in a folder that stays. Raises MissingError, FailedError."""
     port = free_port()
     with Server(collector.command(folder, port), port, folder) as server:
         server.settle()
-        sent = bench.source.send(port, rate=bench.rate, limit=limit)
+        sent = bench.source.send(port, rate=rate, limit=limit)
         drops = server.settle().drops
         actors = actor_seconds(server.pid)
         cost = server.stop()
@@ -126,7 +136,7 @@ def compared(bench: Bench, collectors: Sequence[Collector], section: Section) ->
             try:
                 trials.short.append(trial(bench, trials.collector, bench.short_datagrams))
                 trials.full.append(trial(bench, trials.collector))
-            except (Missing, Failed) as reason:
+            except (MissingError, FailedError) as reason:
                 section.notes.append(f"{name}: {reason}")
                 del out[name]
     return out

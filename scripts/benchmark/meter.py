@@ -41,7 +41,7 @@ def main() -> int:
         "rss": used.ru_maxrss << 10,
         "status": status,
     }
-    with open(report, "w", encoding="utf-8") as file:
+    with open(report, "w", encoding="utf-8") as file:  # noqa: PTH123 (pathlib is slow to import)
         json.dump(cost, file)
     return 0
 

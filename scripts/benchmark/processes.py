@@ -30,7 +30,7 @@ QUIET_SHARE = 0.1  # of a core: a server that uses less has nothing left to do
 SETTLE_SECONDS = 30.0
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """A program did not do what it was started for; the text is for the operator."""
 
 
@@ -64,7 +64,7 @@ def _cost(report: Path, command: Sequence[str | Path], log: Path) -> Cost:
     data = json.loads(report.read_text())
     if data["status"] not in (0, -signal.SIGINT, -signal.SIGTERM):
         tail = log.read_text(errors="replace")[-2000:] if log.is_file() else ""
-        raise Failed(f"{Path(command[0]).name} ended with status {data['status']}:\n{tail}")
+        raise FailedError(f"{Path(command[0]).name} ended with status {data['status']}:\n{tail}")
     return Cost(data["user"] + data["system"], data["wall"], data["rss"])
 
 
@@ -75,7 +75,7 @@ def run(
     stdout: Path | None = None,
     environment: Mapping[str, str] = ENVIRONMENT,
 ) -> Cost:
-    """Run to the end, output to `stdout` or a log in `folder`. Raises Failed."""
+    """Run to the end, output to `stdout` or a log in `folder`. Raises FailedError."""
     report, log = folder / "meter.json", folder / "run.log"
     with (stdout or log).open("wb") as out, log.open("ab") as errors:
         subprocess.run(
@@ -146,7 +146,7 @@ class Server:
     """A program that listens on a UDP port, under the meter."""
 
     def __init__(self, command: Sequence[str | Path], port: int, folder: Path) -> None:
-        """Start, and wait until it listens. Raises Failed."""
+        """Start, and wait until it listens. Raises FailedError."""
         self.port = port
         self.folder = folder
         self.started = time.monotonic()
@@ -160,10 +160,12 @@ class Server:
         deadline = self.started + START_SECONDS
         while not sockets(port).count:
             if self._process.poll() is not None:
-                raise Failed(f"{Path(command[0]).name} did not start:\n{self.text()[-2000:]}")
+                raise FailedError(f"{Path(command[0]).name} did not start:\n{self.text()[-2000:]}")
             if time.monotonic() > deadline:
                 self.stop()
-                raise Failed(f"{Path(command[0]).name} does not listen:\n{self.text()[-2000:]}")
+                raise FailedError(
+                    f"{Path(command[0]).name} does not listen:\n{self.text()[-2000:]}"
+                )
             time.sleep(0.005)
 
     def __enter__(self) -> Self:
@@ -205,7 +207,7 @@ class Server:
             used, at = now_used, now
 
     def stop(self) -> Cost:
-        """Ask it to end (SIGINT) and wait until all of it has. Raises Failed."""
+        """Ask it to end (SIGINT) and wait until all of it has. Raises FailedError."""
         self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(STOP_SECONDS)
@@ -213,5 +215,5 @@ class Server:
             for pid in (*descendants(self._process.pid), self._process.pid):
                 os.kill(pid, signal.SIGKILL)
             self._process.wait()
-            raise Failed(f"{Path(self._command[0]).name} does not end") from None
+            raise FailedError(f"{Path(self._command[0]).name} does not end") from None
         return _cost(self._report, self._command, self.log)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from benchmark import tools
 from benchmark.context import RECORDS_PER_PACKET, Bench
-from benchmark.processes import Cost, Failed, Server, free_port, sockets
+from benchmark.processes import Cost, FailedError, Server, free_port, sockets
 from benchmark.report import Figure, Section, Verdict
-from benchmark.tools import Collector, Missing
+from benchmark.tools import Collector, MissingError
 
 COLLECTORS = (tools.SHARD, tools.NFACCTD, tools.NFCAPD)
 LOWEST = 20_000.0
@@ -63,14 +63,12 @@ def _try(bench: Bench, server: Server, rate: float) -> tuple[float, bool]:
 
 def rates(bench: Bench) -> Section:
     """Live UDP without loss."""
-    section = Section(
-        "highest rate of datagrams (20 records each) without loss, one process or shard"
-    )
+    section = Section("highest rate without loss, one process or shard")
     found: dict[str, float] = {}
     for collector in COLLECTORS:
         try:
             rate, sender = highest(bench, collector)
-        except (Missing, Failed) as reason:
+        except (MissingError, FailedError) as reason:
             section.notes.append(f"{collector.name}: {reason}")
             continue
         found[collector.name] = rate
@@ -86,7 +84,5 @@ def rates(bench: Bench) -> Section:
             section.verdicts.append(
                 Verdict.at_least(f"{tools.SHARD.name} to {name}", own / found[name], target)
             )
-    section.notes.append(
-        "the sender runs on the same cores; a rate is lossless if the kernel drops nothing"
-    )
+    section.notes.append("lossless: the kernel dropped nothing; the sender runs on the same cores")
     return section

@@ -18,7 +18,7 @@ from benchmark.processes import Cost
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What one program did. Times in seconds; `records` is None where there are none to divide by."""
+    """What one program did. `records` is None where there is nothing to divide by."""
 
     program: str
     cost: Cost
@@ -108,11 +108,9 @@ def show(section: Section, console: Console) -> None:
             table.add_column(name, justify="right")
         table.add_column("")
         for figure in section.figures:
-            per = (
-                (f"{figure.rate:,.0f}", f"{figure.microseconds:.3f}")
-                if figure.records
-                else ("",) * 2
-            )
+            per = ("", "")
+            if figure.records:
+                per = (f"{figure.rate:,.0f}", f"{figure.microseconds:.3f}")
             extra = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in figure.extra.items())
             cells = (figure.program, f"{figure.cost.cpu:.2f}", f"{figure.cost.wall:.2f}", *per)
             table.add_row(*cells, extra)

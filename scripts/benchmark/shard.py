@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from benchmark.counted import COUNTED, LOOK_SECONDS
 from cluster.replay import load_program
 from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import KnowledgeStore
@@ -43,9 +44,6 @@ class Background:
         return [self._moving.pop(place).result() for place in done]
 
 
-FIRST_LOOK_SECONDS = 0.005
-
-
 def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -63,9 +61,9 @@ def main() -> None:
     store = KnowledgeStore(folder / "templates.jsonl")
     shard = Shard(program, "bench", Background(aggregations), store)
     shard.start()
-    while not stop.wait(FIRST_LOOK_SECONDS):
+    while not stop.wait(LOOK_SECONDS):
         if shard.status()["datagrams"] and shard.ledger()["views"]:
-            print("counted", flush=True)
+            print(COUNTED, flush=True)
             break
     while not stop.wait(TICK_SECONDS):
         for aggregation in aggregations:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmark import tools
 from benchmark.context import Bench
-from benchmark.processes import FLOWRAY, Cost, Failed, Server, cheapest, free_port, run
+from benchmark.counted import COUNTED, LOOK_SECONDS
+from benchmark.processes import FLOWRAY, Cost, FailedError, Server, free_port, run
 from benchmark.report import Figure, Section, Verdict
 from benchmark.tools import Collector
 
-PROBE_SECONDS = 0.02
 DEADLINE_SECONDS = 60.0
 HELP, REPLAY = "flowray --help", "flowray replay of a few packets"
 
@@ -32,10 +32,15 @@ def _first(collector: Collector) -> Callable[[Bench, Path], Cost]:
         port = free_port()
         with Server(collector.command(folder, port), port, folder) as server:
             bench.source.send(port, rate=1000, limit=bench.short_datagrams)
-            while not tools.counted(server.text()):
+            while not COUNTED in server.text():
                 if time.monotonic() - server.started > DEADLINE_SECONDS:
-                    raise Failed(f"{collector.name}: counted nothing:\n{server.text()[-2000:]}")
-                time.sleep(PROBE_SECONDS / 4)
+                    raise FailedError(
+                        f"{collector.name}: counted nothing:\n{server.text()[-2000:]}"
+                    )
+                time.sleep(COUNTED = "counted"
+"""What `benchmark.shard` and `benchmark.up` say when a packet is in the ledger."""
+
+LOOK_SECONDS)
             wall = time.monotonic() - server.started
             return Cost(server.cpu(), wall)
 
@@ -46,7 +51,7 @@ STARTS: dict[str, tuple[Callable[[Bench, Path], Cost], float]] = {
     HELP: (_help, 0.3),
     REPLAY: (_replay, 1.5),
     "one shard in-process, first packet": (_first(tools.SHARD), 1.5),
-    "flowray up on Ray, first packet": (_first(tools.ON_RAY), 6.0),
+    "flowray up on Ray, first packet": (_first(tools.FIRST_ON_RAY), 6.0),
 }
 
 
@@ -59,7 +64,7 @@ def start(bench: Bench) -> Section:
             for _ in range(max(bench.repeats, 3)):
                 with bench.folder() as folder:
                     costs.append(measure(bench, folder))
-        except Failed as reason:
+        except FailedError as reason:
             section.notes.append(f"{name}: {reason}")
             continue
         best = min(costs, key=lambda cost: cost.wall)

@@ -10,13 +10,15 @@ import pyarrow as pa
 from benchmark import batch, live, sums, tools
 from benchmark.batch import Runs
 from benchmark.context import Bench
-from benchmark.processes import PYTHON, Cost, Failed, run
+from benchmark.processes import PYTHON, Cost, FailedError, run
 from benchmark.report import Section, Verdict
-from benchmark.tools import Collector, Missing
+from benchmark.tools import Collector, MissingError
 
 COLLECTORS = (tools.SHARD_RECORDS, tools.NFCAPD, tools.NFCAPD_LZ4)
 OCTETS_TARGET = 30
 GROUPING_TARGET = 5
+GENTLE = 0.5
+"""Share of the rate at which records are stored that are then grouped: none shall be missing."""
 
 
 def records(bench: Bench) -> Section:
@@ -40,7 +42,13 @@ def records(bench: Bench) -> Section:
 
 
 def _by_pyarrow(folder: Path) -> Cost:
-    command = [PYTHON, "-m", "benchmark.group", folder / "out", folder / "grouped.csv"]
+    command: list[str | Path] = [
+        PYTHON,
+        "-m",
+        "benchmark.group",
+        folder / "out",
+        folder / "grouped.csv",
+    ]
     return run(command, folder)
 
 
@@ -69,7 +77,7 @@ def grouping(bench: Bench) -> Section:
     for name, collector, group, read in GROUPINGS:
         try:
             runs[name] = _grouped(bench, collector, group, read)
-        except (Missing, Failed) as reason:
+        except (MissingError, FailedError) as reason:
             section.notes.append(f"{name}: {reason}")
     section.figures = [batch.figure(bench, name, mine) for name, mine in runs.items()]
     if len(runs) == len(GROUPINGS):
@@ -89,7 +97,7 @@ def _grouped(
     runs = Runs()
     for limit, kept in ((bench.short_datagrams, runs.short), (None, runs.full)):
         with bench.folder() as folder:
-            live.serve(bench, collector, folder, limit)
+            live.serve(bench, collector, folder, bench.rate * GENTLE, limit)
             kept += [group(folder) for _ in range(bench.repeats)]
             runs.rows = read(folder)
     return runs

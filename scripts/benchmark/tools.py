@@ -1,4 +1,4 @@
-"""The programs that are compared: how each is started on a capture or a port, and where its rows are."""
+"""The programs that are compared: how each is started, and where its rows are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from benchmark import sums
-from benchmark.processes import FLOWRAY, PYTHON, Cost, Failed, run
+from benchmark.processes import FLOWRAY, PYTHON, Cost, FailedError, run
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RECEIVE_BUFFER = 4 << 20
@@ -37,15 +37,15 @@ VIEWS: dict[str, dict[str, Any]] = {
 }
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """A peer is not installed; the text says how to get it."""
 
 
 def peer(name: str, package: str) -> str:
-    """Path of a peer. Raises Missing."""
+    """Path of a peer. Raises MissingError."""
     if found := shutil.which(name, path=SEARCH):
         return found
-    raise Missing(f"{name} is missing: apt-get install {package}")
+    raise MissingError(f"{name} is missing: apt-get install {package}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ nfacctd_time_new: true
 
 
 def nfacctd_rows(folder: Path) -> pa.Table:
-    """Rows of nfacctd. Raises Failed if it says that it lost records between its processes."""
+    """Rows of nfacctd. Raises FailedError if it says that it lost records between its processes."""
     for log in (*folder.glob("run.log"), *folder.glob("server.log")):
         if "Missing data" in log.read_text(errors="replace"):
-            raise Failed("nfacctd lost records between its processes")
+            raise FailedError("nfacctd lost records between its processes")
     return sums.joined([sums.read_nfacctd(path) for path in sorted(folder.glob("rows-*.csv"))])
 
 
@@ -101,7 +101,7 @@ def nfcapd(folder: Path, port: int, *compression: str) -> list[str]:
 
 
 def nfdump(folder: Path) -> Cost:
-    """Group what nfcapd stored in `folder`; rows in `folder`/nfdump.csv. Raises Failed."""
+    """Group what nfcapd stored in `folder`; rows in `folder`/nfdump.csv. Raises FailedError."""
     command = [peer("nfdump", "nfdump"), "-q", "-N", "-R", f"{folder}/flows", "-A", NFDUMP_KEY]
     return run([*command, "-o", NFDUMP_FORMAT], folder, stdout=folder / "nfdump.csv")
 
@@ -124,8 +124,8 @@ def flowray_config(folder: Path, view: str, port: int | None = None, kind: str =
 def flowray_replay(folder: Path, capture: Path, workers: int = 0) -> list[str | Path]:
     """`flowray replay` to grouped rows in `folder`/out."""
     config = flowray_config(folder, "grouped")
-    options = ["--workers", str(workers), "--out", folder / "out", "--format", "csv", "--json"]
-    return [FLOWRAY, "replay", capture, "-c", config, *options]
+    options = ["--workers", str(workers), "--format", "csv", "--json"]
+    return [FLOWRAY, "replay", capture, "-c", config, "--out", folder / "out", *options]
 
 
 def flowray_rows(folder: Path) -> pa.Table:
@@ -156,6 +156,10 @@ def _shard(view: str, kind: str) -> Callable[[Path, int], list[Any]]:
     return command
 
 
+def _first_on_ray(folder: Path, port: int) -> list[Any]:
+    return [PYTHON, "-m", "benchmark.up", flowray_config(folder, "grouped", port)]
+
+
 def _up(folder: Path, port: int) -> list[Any]:
     return [FLOWRAY, "up", "-c", flowray_config(folder, "grouped", port), "--json"]
 
@@ -168,4 +172,5 @@ NFCAPD_NFDUMP = Collector(
 NFCAPD_LZ4 = Collector("nfcapd -y (LZ4)", lambda folder, port: nfcapd(folder, port, "-y"))
 SHARD = Collector("flowray, one shard in-process", _shard("grouped", "csv"), flowray_rows)
 SHARD_RECORDS = Collector("flowray, records to Parquet", _shard("records", "parquet"))
+FIRST_ON_RAY = Collector("flowray on Ray, first packet", _first_on_ray)
 ON_RAY = Collector("flowray on Ray, one shard", _up, flowray_rows)

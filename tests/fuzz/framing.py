@@ -1,7 +1,7 @@
 """A sequence of datagrams as one fuzz input, and a mutator that knows what it is made of.
 
-Each datagram is preceded by four octets: length (2, network order), exporter (1), and what happens after it (1): bit 0
-hands the open partials over, bits 1 to 7 let that many minutes pass.
+Each datagram is preceded by four octets: length (2, network order), exporter (1), and what happens
+after it (1): bit 0 hands the open partials over, bits 1 to 7 let that many minutes pass.
 """
 
 import random
@@ -63,7 +63,9 @@ def scatter(data: bytes, most: int) -> bytes:
 
 
 def mutate(data: bytes, most: int, seed: int, octets: Bytes = scatter) -> bytes:
-    """One datagram changed, dropped, doubled, moved, or moved to another exporter; lengths mostly kept true."""
+    """One datagram changed, dropped, doubled, moved, or given to another exporter; lengths mostly
+    kept true.
+    """
     rng = random.Random(seed)
     datagrams = unpack(data)
     if not datagrams or rng.random() < 0.05:
@@ -146,8 +148,8 @@ def _edit_sets(payload: bytes, rng: random.Random) -> bytes:
 
 
 ELEMENTS = (
-    1, 2, 3, 4, 7, 8, 10, 11, 12, 14, 21, 22, 23, 27, 34, 48, 50, 56, 58, 61, 70, 71, 82, 85, 90, 95, 96,
-    104, 150, 152, 154, 156, 158, 160, 225, 231, 232, 234, 236, 298, 299, 302, 305, 306, 309, 310, 313,
+    1, 2, 3, 4, 7, 8, 10, 11, 12, 14, 21, 22, 23, 27, 34, 48, 50, 56, 58, 61, 70, 71, 82, 85, 90,
+    95, 96, 104, 150, 152, 154, 156, 158, 160, 225, 231, 232, 234, 236, 298, 299, 302, 305, 306, 309, 310, 313,
     315, 322, 323, 351,
 )  # fmt: skip
 """Elements that the decoder treats in ways of their own."""

@@ -1,6 +1,7 @@
-"""Fuzz one target with atheris (libFuzzer): `python -m tests.fuzz.run TARGET [libFuzzer's arguments]`.
+"""Fuzz one target with atheris (libFuzzer): `python -m tests.fuzz.run TARGET [ARGUMENTS...]`.
 
-scripts/fuzz calls it. Kernels check their bounds; they are not instrumented, the Python around them is.
+scripts/fuzz calls it. Kernels check their bounds; they are not instrumented, the Python around them
+is.
 """
 
 import os
@@ -18,17 +19,17 @@ os.environ["NUMBA_CACHE_DIR"] = str(KERNELS)
 
 import atheris  # noqa: E402 (numba reads its environment when it is imported)
 
-INSTRUMENTED = (
-    "flowray.ingest", "flowray.views", "flowray.maps", "flowray.primitives", "flowray.intervals",
+INSTRUMENTED = [
+    *("flowray.ingest", "flowray.views", "flowray.maps", "flowray.primitives", "flowray.intervals"),
     "flowray.wire",
-)  # fmt: skip
-COMPILED = (
-    "flowray.hashing", "flowray.views.kernels", "flowray.wire.flow.kernels", "flowray.wire.flow.frames",
-    "flowray.wire.flow.dissect_kernels", "flowray.wire.flow.link_kernels",
-    "flowray.wire.flow.sflow_flow_kernels", "flowray.wire.flow.sflow_kernels",
-    "flowray.wire.flow.sflow_record_kernels", "flowray.wire.packets_kernels", "flowray.wire.pcap_kernels",
-    "flowray.wire.pcap_writer_kernels",
-)  # fmt: skip
+]
+COMPILED = [
+    *("flowray.hashing", "flowray.views.kernels", "flowray.wire.packets_kernels"),
+    *("flowray.wire.pcap_kernels", "flowray.wire.pcap_writer_kernels"),
+    *("flowray.wire.flow.kernels", "flowray.wire.flow.frames", "flowray.wire.flow.link_kernels"),
+    *("flowray.wire.flow.dissect_kernels", "flowray.wire.flow.sflow_kernels"),
+    *("flowray.wire.flow.sflow_flow_kernels", "flowray.wire.flow.sflow_record_kernels"),
+]
 """Modules that numba compiles: it reads their bytecode, which must be their own."""
 
 
@@ -45,7 +46,7 @@ def marker() -> Callable[[object], None]:
 
 def main() -> None:
     name = sys.argv.pop(1)
-    with atheris.instrument_imports(include=list(INSTRUMENTED), exclude=list(COMPILED)):
+    with atheris.instrument_imports(include=INSTRUMENTED, exclude=COMPILED):
         from tests.fuzz import framing, targets
     target = targets.TARGETS[name]
     targets.watch(marker())

@@ -1,4 +1,7 @@
-"""Makes the first inputs of each target with our own encoders: `python -m tests.fuzz.seeds DIR` writes DIR/<target>/*."""
+"""Makes the first inputs of each target with our own encoders.
+
+`python -m tests.fuzz.seeds DIR` writes DIR/<target>/*.
+"""
 
 import sys
 import tempfile
@@ -9,14 +12,16 @@ from flowray.generate import default_exporters, traffic
 from flowray.generate import encode as e
 from flowray.wire.pcap import PcapWriter
 from tests.fuzz.framing import Datagram, pack
+from tests.wire.flow import frames as f
 
 OPTION_FIELDS = (
-    (145, 2), (302, 8), (305, 4), (306, 4), (309, 4), (310, 4), (10, 4), (82, 16), (234, 4), (236, 16),
-    (90, 8), (95, 4), (96, 12), (160, 8), (34, 4), (48, 2), (50, 4),
+    (145, 2), (302, 8), (305, 4), (306, 4), (309, 4), (310, 4), (10, 4), (82, 16), (234, 4),
+    (236, 16), (90, 8), (95, 4), (96, 12), (160, 8), (34, 4), (48, 2), (50, 4),
 )  # fmt: skip
 FLOW_FIELDS = (
-    (8, 4), (12, 4), (27, 16), (28, 16), (7, 2), (11, 2), (4, 1), (6, 1), (5, 1), (1, 4), (2, 4), (10, 4),
-    (14, 4), (22, 4), (21, 4), (61, 1), (234, 4), (235, 4), (48, 2), (95, 4), (70, 3), (71, 3), (9, 1), (13, 1),
+    (8, 4), (12, 4), (27, 16), (28, 16), (7, 2), (11, 2), (4, 1), (6, 1), (5, 1), (1, 4), (2, 4),
+    (10, 4), (14, 4), (22, 4), (21, 4), (61, 1), (234, 4), (235, 4), (48, 2), (95, 4), (70, 3),
+    (71, 3), (9, 1), (13, 1),
 )  # fmt: skip
 
 
@@ -57,17 +62,17 @@ def _flows() -> Iterator[list[Datagram]]:
     size = sum(length for _, length, _ in flow)
     yield _message_of(flow, bytes(range(1, size + 1)) * 3)
     yield _message_of((*flow, (82, 65535, 0), (323, 8, 0)), (bytes(size) + b"\3abc" + bytes(8)) * 2)
-    yield _message_of(((22, 4, 0), (21, 4, 0), (160, 8, 0), (1, 4, 29305), (1, 4, 0)), bytes(range(72)))
-    yield _message_of(((315, 65535, 0), (104, 65535, 0)), b"\x0e" + bytes(12) + b"\x08\0" + b"\x03abc")
+    biflow = ((22, 4, 0), (21, 4, 0), (160, 8, 0), (1, 4, 29305), (1, 4, 0))
+    yield _message_of(biflow, bytes(range(72)))
+    frame = b"\x0e" + bytes(12) + b"\x08\0"
+    yield _message_of(((315, 65535, 0), (104, 65535, 0)), frame + b"\x03abc")
     for scopes in (1, 2):
         options = _fields(OPTION_FIELDS)
         yield _message_of(options, bytes(range(sum(f[1] for f in options))), scopes)
     v9 = e.TemplateSpec(300, ((1, 4, 0), (34, 4, 0), (48, 1, 0)), 1)
     sets = [e.v9_options_template_set(v9), e.flow_set(300, bytes(range(9)))]
-    yield [
-        Datagram(e.v9_message(sets, count=2, uptime_ms=1000, unix_secs=10_000_000, sequence=1,
-                              source_id=3)),
-    ]  # fmt: skip
+    header = {"count": 2, "uptime_ms": 1000, "unix_secs": 10_000_000, "sequence": 1, "source_id": 3}
+    yield [Datagram(e.v9_message(sets, **header))]
 
 
 def _samples() -> Iterator[list[Datagram]]:
@@ -77,7 +82,8 @@ def _samples() -> Iterator[list[Datagram]]:
 def _template_sets() -> Iterator[bytes]:
     flow, options = e.TemplateSpec(256, _fields(FLOW_FIELDS)), _fields(OPTION_FIELDS)
     yield b"\0" + e.v9_template_set(flow)[4:]
-    yield b"\1" + e.ipfix_template_set(flow, e.TemplateSpec(257, ((1, 4, 29305), (82, 65535, 0))))[4:]
+    named = e.TemplateSpec(257, ((1, 4, 29305), (82, 65535, 0)))
+    yield b"\1" + e.ipfix_template_set(flow, named)[4:]
     yield b"\2" + e.v9_options_template_set(e.TemplateSpec(258, options, 1))[4:]
     yield b"\3" + e.ipfix_options_template_set(e.TemplateSpec(258, options, 2))[4:]
     yield b"\1" + e.ipfix_withdrawal_set(256)[4:]
@@ -92,8 +98,6 @@ def _option_records() -> Iterator[bytes]:
 
 
 def _frames() -> Iterator[bytes]:
-    from tests.wire.flow import frames as f
-
     inner = f.ipv4(6, f.tcp(80, 1234))
     yield b"\0\1" + f.ethernet(0x0800, inner)
     yield b"\0\1" + f.ethernet(0x8100, f.vlan(0x86DD, f.ipv6(17, f.udp(53, 53)), 7))
@@ -113,7 +117,7 @@ def _captures() -> Iterator[bytes]:
             yield path.read_bytes()
     section = b"\x0a\x0d\x0d\x0a" + b"\x1c\0\0\0" + b"\x4d\x3c\x2b\x1a" + b"\1\0\0\0" + b"\xff" * 8
     interface = b"\1\0\0\0" + b"\x14\0\0\0" + b"\x65\0\0\0" + b"\0\0\4\0"
-    ip = bytes.fromhex("4500001e000000004011000001020304050607080009080700 0a0000".replace(" ", ""))
+    ip = bytes.fromhex("4500001e000000004011000001020304050607080009080700 0a0000")
     body = bytes(12) + (len(ip) + 2).to_bytes(4, "little") * 2 + ip + b"\0\5"
     body += bytes(-len(body) % 4)
     size = (12 + len(body)).to_bytes(4, "little")
@@ -130,8 +134,10 @@ FILTERS = (
 MAPS = (
     b"\0ip=192.0.2.0/24 set_label=nkey%a,pkey%b\nset_label='two words' ip=::/0\n! c\n",
     b"\1ip=192.0.2.1 sampling_rate=1000\nip=2001:db8::/32 sampling_rate=5\n",
-    b"\2name=top field_type=29305:12 len=16 semantics=ip\nname=a field_type=1 len=4 semantics=u_int\n"
-    b"name=b field_type=82 len=vlen semantics=str\n",
+    (
+        b"\2name=top field_type=29305:12 len=16 semantics=ip\n"
+        b"name=a field_type=1 len=4 semantics=u_int\nname=b field_type=82 len=vlen semantics=str\n"
+    ),
 )
 
 

@@ -31,7 +31,7 @@ FLOW = ((8, 4, 0), (12, 4, 0), (1, 4, 0), (2, 4, 0))
 
 
 class Shard:
-    """A collector with bounds of choice, fed from made-up addresses; the ledger is checked at the end."""
+    """A collector with bounds of choice, fed from made-up addresses; its ledger is checked."""
 
     def __init__(self, **bounds: Any) -> None:
         self.exporter_limit = bounds.pop("exporters", 100)
@@ -102,7 +102,9 @@ def test_template_ids_and_domains() -> None:
 
 
 def test_redefinitions_leave_nothing_behind() -> None:
-    known = Templates(Layout(["packets", "bytes", "_frame", "_packet"]), whole_seconds=False, limit=20)
+    known = Templates(
+        Layout(["packets", "bytes", "_frame", "_packet"]), whole_seconds=False, limit=20
+    )
     for n in range(500):
         key = TemplateKey(1, n % 3, 10, 256)
         assert known.put(key, Template(256, (TemplateField(1, 4), TemplateField(1000 + n, 4))))
@@ -168,7 +170,9 @@ def test_sets_without_octets() -> None:
     assert shard.accounts() == {"datagrams": 3, "decoded": 3}
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=2)), max_size=80), st.integers(1, 9))
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=2)), max_size=80), st.integers(1, 9)
+)
 def test_remembered_sets(told: list[tuple[int, bytes]], limit: int) -> None:
     known, twin = Remembered(limit), set[tuple[int, bytes]]()
     for domain, raw in told:

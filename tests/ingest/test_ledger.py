@@ -97,7 +97,9 @@ def test_an_exporters_count_that_is_off(account: str, by: int) -> None:
         assert first in found[0]
 
 
-@pytest.mark.parametrize("account", ["offered", "filtered", "sampled_out", "aggregated", "committed"])
+@pytest.mark.parametrize(
+    "account", ["offered", "filtered", "sampled_out", "aggregated", "committed"]
+)
 @pytest.mark.parametrize("by", [-1, 1])
 def test_a_views_count_that_is_off(account: str, by: int) -> None:
     off = deepcopy(balanced())

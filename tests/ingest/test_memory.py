@@ -59,7 +59,7 @@ def test_ten_million_keys_stay_within_max_keys() -> None:
     _run(2 * DATAGRAMS * PER_DATAGRAM, 1_000_000)
     before = _peak_octets()
     sink, run = _run(records, 1_000_000)
-    # A row of this view takes 8 words and two slots; tables double, and a hand-over copies a few times.
+    # A row takes 8 words and two slots; tables double, and a hand-over copies a few times.
     assert _peak_octets() - before < 1 << 30
     _check(sink, run, records, 1_000_000)
 

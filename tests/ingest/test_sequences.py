@@ -10,7 +10,10 @@ from flowray.wire.packets import Exporters
 from tests.wire.flow.test_kernels import naive_gaps
 
 MESSAGE = st.tuples(
-    st.integers(1, 3), st.sampled_from([0, 1, (1 << 36) - 1]), st.integers(0, 99), st.integers(-1, 9)
+    st.integers(1, 3),
+    st.sampled_from([0, 1, (1 << 36) - 1]),
+    st.integers(0, 99),
+    st.integers(-1, 9),
 )
 
 

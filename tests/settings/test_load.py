@@ -64,7 +64,7 @@ def test_unknown_option_names_the_known_ones() -> None:
 
 
 def test_filter_errors_point_at_the_column() -> None:
-    content = {"views": [{"name": "a", "keys": ["proto"], "filter": "proto = tcp and src_hots = 1"}]}
+    content = {"views": [{"name": "a", "keys": ["proto"], "filter": "proto = tcp and x = 1"}]}
     with pytest.raises(ConfigError, match=r"views\[0\].filter: column 17"):
         compile_settings(parse_settings(content, "f"), "f")
 

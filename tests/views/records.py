@@ -26,9 +26,11 @@ Row: TypeAlias = tuple[Any, ...]
 KEYS = ("src_host", "label", "proto", "in_iface")
 VALUES = ("packets", "bytes", "flows", "tcpflags", "timestamp_min", "timestamp_max")
 LAYOUT = Layout(
-    ["_packet", "_exporter", "_records", *KEYS, "packets", "bytes", "flows", "tcpflags", "sampling_rate",
-     "timestamp_arrival", "timestamp_start", "timestamp_end"]
-)  # fmt: skip
+    [
+        *("_packet", "_exporter", "_records", *KEYS, "packets", "bytes", "flows", "tcpflags"),
+        *("sampling_rate", "timestamp_arrival", "timestamp_start", "timestamp_end"),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,10 @@ class Shard:
         """A partial for each partition."""
         self.sequence += 1
         tables = dict(self.view.hand_over(self.texts))
+        place = self.name, self.incarnation, self.sequence, watermark
         return [
-            Partial(self.plan.name, p, self.name, self.incarnation, self.sequence, watermark, tables.get(p))
-            for p in range(self.plan.partitions)
-        ]  # fmt: skip
+            Partial(self.plan.name, p, *place, tables.get(p)) for p in range(self.plan.partitions)
+        ]
 
     def accounts(self) -> dict[str, int]:
         return dict(self.ledger.snapshot()["views"].get(self.plan.name, {}))

@@ -63,11 +63,7 @@ class Run:
 
     def committed(self) -> dict[str, list[Row]]:
         """Rows by commit."""
-        return {
-            name: rows_of(table)
-            for sink in self.sinks
-            for name, table in sink.tables.items()
-        }
+        return {name: rows_of(table) for sink in self.sinks for name, table in sink.tables.items()}
 
     def account(self, account: ViewAccount) -> int:
         return sum(int(a.accounts[account]) for a in self.aggregators)
@@ -96,7 +92,7 @@ def spread(view: ViewPlan, rows: list[Record], rng: random.Random) -> tuple[Run,
 
 
 def by_window(commits: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """Rows by commit; those of views without windows all in one, for they are numbered by partial."""
+    """Rows by commit; those of views without windows in one, for they are numbered by partial."""
     joined: dict[str, list[Row]] = {}
     for name, rows in commits.items():
         place = "" if "/-/" in name else name
@@ -135,7 +131,7 @@ def test_totals_do_not_depend_on_max_keys(
 def test_crashes_and_repeats_change_nothing(
     rows: list[Record], kind: dict[str, Any], rng: random.Random
 ) -> None:
-    """Checkpoints, crashes back to the last one, and partials sent again until they are acknowledged."""
+    """Checkpoints, crashes back to the last one, partials sent again until acknowledged."""
     view = plan(**kind)
     shards = [Shard(view, str(n)) for n in range(3)]
     run = Run(view, [s.name for s in shards])
@@ -169,7 +165,9 @@ def test_crashes_and_repeats_change_nothing(
         deliver(shard.hand_over(END_OF_INPUT))
     resend()
     assert by_window(run.committed()) == by_window(at_once(view, rows).committed())
-    assert run.account(ViewAccount.COMMITTED) == sum(s.accounts().get("aggregated", 0) for s in shards)
+    assert run.account(ViewAccount.COMMITTED) == sum(
+        s.accounts().get("aggregated", 0) for s in shards
+    )
 
 
 @given(records())
@@ -276,7 +274,7 @@ def test_a_sink_that_is_down_gets_its_commits_in_order() -> None:
     assert aggregator.advance() == 4
     assert (len(up.tables), len(down.tables), aggregator.outstanding) == (4, 0, 4)
     assert aggregator.open_records == 4
-    assert set(down.asked) == {list(up.tables)[0]}  # never one before its elder
+    assert set(down.asked) == {next(iter(up.tables))}  # never one before its elder
     restored = Aggregator(view, [up, down], shards=["0"])
     restored.restore(*aggregator.state())
     down.down = False

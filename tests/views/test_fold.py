@@ -20,7 +20,10 @@ KEYS = [
         *("label", "vlan", "_has_vrf", "_mpls_1", "tag"),
     )
 ]
-VALUES = [REGISTRY[n] for n in ("packets", "bytes", "flows", "tcpflags", "timestamp_min", "timestamp_max")]
+VALUES = [
+    REGISTRY[name]
+    for name in ("packets", "bytes", "flows", "tcpflags", "timestamp_min", "timestamp_max")
+]
 OTHERS = 1 << 63
 SMALL = st.integers(0, 3)
 
@@ -86,13 +89,12 @@ def contents(fold: Fold) -> dict[tuple[int, tuple[int, ...] | None], list[int]]:
     return found
 
 
-@given(traffic(), st.integers(1, 8) | st.just(1000), st.booleans(), st.integers(0, 60), st.randoms())
+@given(traffic(), st.integers(1, 8) | st.just(1000), st.booleans(), st.integers(0, 60))
 def test_like_a_dictionary(
     case: tuple[list[Field], list[Field], list[Row]],
     max_keys: int,
     scaled: bool,
     at: int,
-    rng: object,
 ) -> None:
     keys, values, rows = case
     names = [f.name for f in (*values, *keys)]

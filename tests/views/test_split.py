@@ -19,7 +19,10 @@ FLOW = st.tuples(
 
 
 @given(
-    st.lists(FLOW, max_size=10), WIDTH, st.integers(0, 6 * S), st.one_of(st.just(10_000), st.integers(1, 5))
+    st.lists(FLOW, max_size=10),
+    WIDTH,
+    st.integers(0, 6 * S),
+    st.one_of(st.just(10_000), st.integers(1, 5)),
 )
 def test_shares(
     flows: list[tuple[int, int, list[int]]], width: int, offset: int, most: int
@@ -51,7 +54,7 @@ def test_shares(
 def assert_proportional(
     shares: list[int], amount: int, moments: list[int], start: int, end: int
 ) -> None:
-    """What is given out up to an edge is the floor of its share of the time in whole milliseconds."""
+    """What is given out up to an edge is the floor of its share of the time in milliseconds."""
     duration = max((end - start) // 10**6, 1)
     given_out = 0
     for share, edge in zip(shares, moments[1:], strict=False):

@@ -23,13 +23,17 @@ def table_of(shard: Shard) -> pa.Table | None:
     return pa.concat_tables(tables) if tables else None
 
 
+def place(x: Record, by_start: bool) -> tuple[int, int]:
+    """Start and revision of a record's window."""
+    time = x.start if by_start else x.arrival
+    return window_of(time, x.arrival, WINDOW.width, WINDOW.offset, WINDOW.lateness)
+
+
 def naive(rows: list[Record], *, by_start: bool, renormalise: bool) -> dict[Any, list[int]]:
     """Values by (host, label, proto, interface, window start, revision)."""
     found: dict[Any, list[int]] = defaultdict(lambda: [0] * len(VALUES))
     for x in rows:
-        time = x.start if by_start else x.arrival
-        place = window_of(time, x.arrival, WINDOW.width, WINDOW.offset, WINDOW.lateness)
-        row = found[x.host, x.label, x.proto, x.iface, *place]
+        row = found[x.host, x.label, x.proto, x.iface, *place(x, by_start)]
         scale = max(x.rate, 1) if renormalise else 1
         values = (x.packets * scale, x.octets * scale, 1, x.flags, x.start, x.start + x.duration)
         for i, (name, value) in enumerate(zip(VALUES, values, strict=True)):
@@ -39,7 +43,9 @@ def naive(rows: list[Record], *, by_start: bool, renormalise: bool) -> dict[Any,
 
 @given(records(), st.booleans(), st.booleans(), st.integers(1, 3))
 def test_reduction(rows: list[Record], by_start: bool, renormalise: bool, partitions: int) -> None:
-    shard = Shard(plan(windows=WINDOW, by_start=by_start, renormalise=renormalise, partitions=partitions))
+    shard = Shard(
+        plan(windows=WINDOW, by_start=by_start, renormalise=renormalise, partitions=partitions)
+    )
     for at in range(0, len(rows), 7):
         shard.offer(rows[at : at + 7])
     table = table_of(shard)
@@ -52,10 +58,7 @@ def test_reduction(rows: list[Record], by_start: bool, renormalise: bool, partit
     expected = naive(rows, by_start=by_start, renormalise=renormalise)
     assert found == expected
     assert shard.accounts().get("aggregated", 0) == len(rows)
-    late = sum(
-        window_of(x.start if by_start else x.arrival, x.arrival, WINDOW.width, WINDOW.offset, WINDOW.lateness)[1] > 0
-        for x in rows
-    )  # fmt: skip
+    late = sum(place(x, by_start)[1] > 0 for x in rows)
     assert shard.accounts().get("late", 0) == late
     assert table_of(shard) is None
 
@@ -63,7 +66,9 @@ def test_reduction(rows: list[Record], by_start: bool, renormalise: bool, partit
 @given(records(), st.sampled_from(PLANS), st.sampled_from([1, 2, 5]), st.booleans())
 def test_accounts(rows: list[Record], kind: dict[str, Any], sample: int, filtered: bool) -> None:
     """Each record ends as filtered, sampled out or aggregated, and those in rows are the last."""
-    expression = compile_filter("src_host = 0.0.0.1 or label = 'bb'", REGISTRY) if filtered else None
+    expression = (
+        compile_filter("src_host = 0.0.0.1 or label = 'bb'", REGISTRY) if filtered else None
+    )
     shard = Shard(plan(**{**kind, "sample": sample, "filter": expression}))
     shard.offer(rows)
     accounts = shard.accounts()
@@ -140,7 +145,10 @@ def test_max_keys_keeps_totals(rows: list[Record], max_keys: int) -> None:
     shard = Shard(plan(max_keys=max_keys, by_start=True))
     shard.offer(rows)
     table = table_of(shard)
-    for name, values in (("packets", [x.packets for x in rows]), ("bytes", [x.octets for x in rows])):
+    for name, values in (
+        ("packets", [x.packets for x in rows]),
+        ("bytes", [x.octets for x in rows]),
+    ):
         found = [] if table is None else table[name].to_pylist()
         assert sum(found) % WRAP == sum(values) % WRAP
     if table is not None:

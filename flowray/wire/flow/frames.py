@@ -19,7 +19,8 @@ LINK_IPV4, LINK_IPV6 = 11, 12
 
 @njit(cache=True, nogil=True)
 def dissect_frames(
-    buf: npt.NDArray[np.uint8], words: U64, n: Word, frame: Word, packets: Word, octets: Word, link: Word,
+    buf: npt.NDArray[np.uint8], words: U64, n: Word, frame: Word, packets: Word, octets: Word,
+    link: Word,
     dest: I64, tunnels: Word,
 ) -> None:  # fmt: skip
     """Fill the fields of each record that holds a frame: `frame` is the word row of its location.

@@ -230,7 +230,8 @@ def _time(
 
 @njit(cache=True, nogil=True)
 def _store(
-    buf: U8, p: Word, width: Word, op: Word, only_unset: Word, argument: Word, boot: Word, header: I64,
+    buf: U8, p: Word, width: Word, op: Word, only_unset: Word, argument: Word, boot: Word,
+    header: I64,
     packet: Word, words: U64, dest: Word, r: Word,
 ) -> None:  # fmt: skip
     """Apply one op to one record."""
@@ -268,7 +269,8 @@ def _store(
 
 @njit(cache=True, nogil=True)
 def extract_fixed(
-    buf: U8, sets: I64, chosen: I64, record_size: Word, ops: I64, header: I64, words: U64, row: Word,
+    buf: U8, sets: I64, chosen: I64, record_size: Word, ops: I64, header: I64, words: U64,
+    row: Word,
     packet_row: Word,
 ) -> Word:  # fmt: skip
     """Decode the sets chosen (indices) whose records all take `record_size` octets; returns the
@@ -366,7 +368,7 @@ def extract_variable(
     buf: U8, sets: I64, chosen: I64, widths: I64, least: Word, ops: I64, header: I64, words: U64,
     row: Word, packet_row: Word,
 ) -> Word:  # fmt: skip
-    """As `extract_fixed`, for templates with fields of variable length; ops name fields by ordinal."""
+    """As `extract_fixed`, for fields of variable length; ops name fields by ordinal."""
     place = np.zeros(widths.size, np.int64)
     size = np.zeros(widths.size, np.int64)
     for c in range(chosen.size):
@@ -400,7 +402,8 @@ def extract_variable(
                     f2 = ops[o, 5] >> 17
                     boot = np.int64(_uint(buf, place[f2], size[f2]))
                 _store(
-                    buf, place[f], width, op, ops[o, 4], ops[o, 5], boot, header, i, words, dest, row
+                    buf, place[f], width, op, ops[o, 4], ops[o, 5], boot, header, i, words, dest,
+                    row,
                 )  # fmt: skip
             words[packet_row, row] = np.uint64(i)
             header[i, H_RECORDS] += 1

@@ -76,14 +76,16 @@ def scan(data: bytes) -> Message:
 
 @dataclass
 class Records:
-    """Where the fields of each record of a set are: (octet, length) by ordinal; whether the set ends amiss."""
+    """Where the fields of each record of a set are: (octet, length) by ordinal; whether the set ends
+    amiss.
+    """
 
     places: list[list[tuple[int, int]]]
     overrun: bool
 
 
 def records(data: bytes, at: int, size: int, lengths: Sequence[int]) -> Records:
-    """The records of a set, fields of 0xFFFF octets being of variable length (RFC 7011 section 7)."""
+    """The records of a set; fields of 0xFFFF octets vary in length (RFC 7011 section 7)."""
     end = at + size
     least = sum(1 if n == 0xFFFF else n for n in lengths)
     found: list[list[tuple[int, int]]] = []

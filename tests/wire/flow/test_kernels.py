@@ -96,7 +96,9 @@ def test_scan(messages: list[bytes], room: int) -> None:
 
 
 @given(
-    st.dictionaries(st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(256, 258)), st.integers(0, 9)),
+    st.dictionaries(
+        st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(256, 258)), st.integers(0, 9)
+    ),
     st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(256, 259)), max_size=20),
     st.integers(0, 5),
 )
@@ -237,7 +239,15 @@ class Case:
             )  # fmt: skip
         else:
             end = k.extract_fixed(
-                buf, self.sets, self.chosen, plan.record_size, plan.ops, header, words, 1, packet_row
+                buf,
+                self.sets,
+                self.chosen,
+                plan.record_size,
+                plan.ops,
+                header,
+                words,
+                1,
+                packet_row,
             )
         assert end == len(expected) + 1
         assert header.tolist() == header_after
@@ -276,7 +286,12 @@ def test_boot_time_of_reduced_size_ends_the_buffer() -> None:
 # Columns
 
 
-@given(st.lists(st.lists(st.one_of(st.just(0), st.integers(0, (1 << 24) - 1)), min_size=10, max_size=10), max_size=5))
+@given(
+    st.lists(
+        st.lists(st.one_of(st.just(0), st.integers(0, (1 << 24) - 1)), min_size=10, max_size=10),
+        max_size=5,
+    )
+)
 def test_stack_labels(stacks: list[list[int]]) -> None:
     n = len(stacks)
     words = np.zeros((12, n), np.uint64)
@@ -341,10 +356,15 @@ def naive_gaps(
     return gaps, restarts, missing
 
 
-NEAR = st.one_of(st.integers(0, 60), st.integers((1 << 32) - 20, (1 << 32) - 1), st.integers(0, (1 << 32) - 1))
+NEAR = st.one_of(
+    st.integers(0, 60), st.integers((1 << 32) - 20, (1 << 32) - 1), st.integers(0, (1 << 32) - 1)
+)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), NEAR, st.integers(-1, 30)), max_size=40), st.integers(0, 40))
+@given(
+    st.lists(st.tuples(st.integers(0, 2), NEAR, st.integers(-1, 30)), max_size=40),
+    st.integers(0, 40),
+)
 def test_sequence_gaps(messages: list[tuple[int, int, int]], cut: int) -> None:
     state, restarted = np.zeros((3, 4), np.int64), np.zeros(3, np.int64)
     gaps: list[int] = []
@@ -364,6 +384,8 @@ def test_reordering_is_no_loss(order: tuple[int, ...]) -> None:
     """Only what was numbered before the first message seen is not known to be missing."""
     sequence = np.array([10 * i for i in order], np.int64)
     gap, state = np.zeros(4, np.int64), np.zeros((1, 4), np.int64)
-    k.sequence_gaps(np.zeros(4, np.int64), sequence, np.full(4, 10), state, gap, np.zeros(1, np.int64))
+    k.sequence_gaps(
+        np.zeros(4, np.int64), sequence, np.full(4, 10), state, gap, np.zeros(1, np.int64)
+    )
     if order[0] == 0:
         assert gap.sum() == 0

@@ -27,7 +27,9 @@ def fields_of(spec: e.TemplateSpec) -> tuple[TemplateField, ...]:
     return tuple(TemplateField(*f) for f in spec.fields)
 
 
-def specs(field: st.SearchStrategy[e.FieldSpec], *, options: bool) -> st.SearchStrategy[list[e.TemplateSpec]]:
+def specs(
+    field: st.SearchStrategy[e.FieldSpec], *, options: bool
+) -> st.SearchStrategy[list[e.TemplateSpec]]:
     fields = st.lists(field.filter(lambda f: f[2] < 1 << 32), min_size=1, max_size=20).map(tuple)
     one = st.tuples(st.integers(256, 65_535), fields).flatmap(
         lambda t: st.integers(1, len(t[1])).map(
