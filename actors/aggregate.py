@@ -25,6 +25,8 @@ class Aggregate:
     """See `flowray.views.aggregation.Aggregation`."""
 
     def __init__(self, settings: Settings, file: str, view: str, partition: int) -> None:
+        self._name = aggregate_name(view, partition)
+        self._stop = threading.Event()
         program = compile_settings(settings, file)
         plan = next(p for p in program.views if p.name == view)
         directory = settings.state.path / "checkpoints"
@@ -37,14 +39,11 @@ class Aggregate:
         )
         tags = {"view": view, "partition": str(partition)}
         self._meter = Meter(AGGREGATOR, tags, self._aggregation.status)
-        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
         self._thread.start()
 
     def __repr__(self) -> str:
-        a = self._aggregation
-        state = "stopped" if self._stop.is_set() else f"{a.status()['open_windows']} open windows"
-        return f"Aggregate({aggregate_name(a.plan.name, a.partition)}, {state})"
+        return f"Aggregate({self._name}, {'stopped' if self._stop.is_set() else 'running'})"
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):

@@ -93,14 +93,16 @@ class Ingest:
     """See `flowray.ingest.shard.Shard`."""
 
     def __init__(self, settings: Settings, file: str, name: str) -> None:
+        self._name = name
+        self._shard: Shard | None = None
         program = compile_settings(settings, file)
         self._shard = Shard(program, name, RayTransport(), RayKnowledge())
         self._shard.start()
         self._meter = Meter(SHARD, {"shard": name}, self._shard.status)
 
     def __repr__(self) -> str:
-        shard = self._shard
-        return f"Ingest({shard.name}, {shard.state})"
+        # Ray asks for it when the start fails, too.
+        return f"Ingest({self._name}, {self._shard.state if self._shard else 'starting'})"
 
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:

@@ -34,8 +34,8 @@ class Replay:
     def __init__(
         self, settings: Settings, inputs: Sequence[Path], number: int, workers: int
     ) -> None:
-        self._collector = Collector(compile_settings(settings, "configuration"), str(number))
         self._number, self._workers = number, workers
+        self._collector = Collector(compile_settings(settings, "configuration"), str(number))
         self._inputs = inputs
         self._readers: list[CaptureReader] = []
         self._batches: Iterator[PacketBatch] | None = None
@@ -92,7 +92,7 @@ class Replay:
 
 
 def share_of(exporters: Exporters, number: int, workers: int) -> npt.NDArray[np.bool_]:
-    """Which exporter ids (len(exporters),) belong to a worker: by address, so in all workers alike."""
+    """Which exporter ids (len(exporters),) are a worker's: by address, so in all workers alike."""
     h = (exporters.hi ^ np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xFF51AFD7ED558CCD)
     h = (h ^ h >> np.uint64(32) ^ exporters.lo) * np.uint64(0xC4CEB9FE1A85EC53)
     return np.asarray((h >> np.uint64(33)) % np.uint64(workers) == number, np.bool_)

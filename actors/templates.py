@@ -17,12 +17,13 @@ class Templates:
     """See `flowray.ingest.knowledge.KnowledgeStore`."""
 
     def __init__(self, state: Path) -> None:
-        self._store = KnowledgeStore(state / "templates.jsonl")
+        self._path = state / "templates.jsonl"
+        self._store = KnowledgeStore(self._path)
         self._lock = threading.Lock()
         self._meter = Meter(STORE, {}, self._figures)
 
     def __repr__(self) -> str:
-        return f"Templates({len(self._store)} entries)"
+        return f"Templates({self._path})"
 
     @ray.method(concurrency_group="control")
     def publish(self, entries: list[Entry]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from flowray.settings.compile import Program, compile_settings
 from flowray.settings.defaults import DEFAULT
 from flowray.settings.load import load_settings, parse_settings
 from flowray.sinks.base import Sink
-from flowray.sinks.files import FileKind
+from flowray.sinks.files import FileKind, OneFileSink
 from flowray.sinks.opening import one_file, open_sinks
 from flowray.wire.capture_merge import merge_captures
 from flowray.wire.packets import Exporters, PacketBatch
@@ -34,20 +35,40 @@ def load_program(config: Path | None) -> Program:
     return compile_settings(load_settings(config), str(config))
 
 
-def sinks_for(program: Program, out: Path | None, kind: FileKind) -> SinkFor:
+class Outputs:
     """Sinks by view: the configured ones, or one file a view in `out`."""
-    files: dict[str, list[Sink]] = {}
 
-    def sinks(view: str, partition: int) -> Sequence[Sink]:
+    def __init__(self, program: Program, out: Path | None, kind: FileKind) -> None:
+        self._program, self._out, self._kind = program, out, kind
+        self._sinks: dict[str, list[Sink]] = {}
+
+    def __call__(self, view: str, partition: int) -> Sequence[Sink]:
+        """The sinks of a view's partition: partitions share them."""
         del partition
-        if view not in files:
-            made = (
-                open_sinks(program, view) if out is None else [one_file(program, view, out, kind)]
-            )
-            files[view] = list(made)
-        return files[view]
+        if view not in self._sinks:
+            self._sinks[view] = self._open(view)
+        return self._sinks[view]
 
-    return sinks
+    def _open(self, view: str) -> list[Sink]:
+        if self._out is None:
+            return open_sinks(self._program, view)
+        return [one_file(self._program, view, self._out, self._kind)]
+
+    @contextmanager
+    def discarded_on_error(self) -> Iterator[None]:
+        """Leave no half-written files behind what fails."""
+        try:
+            yield
+        except BaseException:
+            for sink in (s for sinks in self._sinks.values() for s in sinks):
+                if isinstance(sink, OneFileSink):
+                    sink.discard()
+            raise
+
+
+def sinks_for(program: Program, out: Path | None, kind: FileKind) -> Outputs:
+    """Sinks by view: the configured ones, or one file a view in `out`."""
+    return Outputs(program, out, kind)
 
 
 class Captures:
@@ -104,7 +125,9 @@ def run(
 
         summary = replay_on_ray(program, inputs, out, kind, workers, quiet=as_json)
     else:
-        summary = replay_here(program, inputs, sinks_for(program, out, kind), quiet=as_json)
+        outputs = sinks_for(program, out, kind)
+        with outputs.discarded_on_error():
+            summary = replay_here(program, inputs, outputs, quiet=as_json)
     _print(summary, as_json=as_json)
 
 

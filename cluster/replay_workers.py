@@ -57,13 +57,13 @@ def replay_on(
     settings = absolute(program.settings)
     paths = [path.absolute() for path in inputs]
     actors = [ReplayActor.remote(settings, paths, n, workers) for n in range(workers)]
-    sinks = sinks_for(program, out, kind)
+    outputs = sinks_for(program, out, kind)
     aggregators = {
-        (plan.name, p): Aggregator(plan, sinks(plan.name, p), p, map(str, range(workers)))
+        (plan.name, p): Aggregator(plan, outputs(plan.name, p), p, map(str, range(workers)))
         for plan in program.views
         for p in range(plan.partitions)
     }
-    with _bar(quiet=quiet) as bar:
+    with outputs.discarded_on_error(), _bar(quiet=quiet) as bar:
         task = bar.add_task("replay", total=None)
         moving = {actor.step.remote(): actor for actor in actors}
         done = dict.fromkeys(actors, (0, 0))

@@ -196,7 +196,14 @@ _TABLE: tuple[Field, ...] = (
     *_rows(
         "exporter",
         Source.HEADER,
-        ("peer_src_ip", "peer_ip_src", K.ADDRESS, 128, NONE, "address of the exporter"),
+        (
+            "peer_src_ip",
+            "peer_ip_src",
+            K.ADDRESS,
+            128,
+            ((130, 131),),
+            "address of the exporter: as it tells itself, else that its datagrams came from",
+        ),
         ("export_proto_seqno", "export_proto_seqno", K.UINT, 32, NONE, "message sequence number"),
         ("export_proto_version", "export_proto_version", K.UINT, 16, NONE, "protocol version"),
         ("export_proto_sysid", "export_proto_sysid", K.UINT, 32, NONE, "observation domain id"),

@@ -46,6 +46,7 @@ class Collector:
         self._maps = OperatorMaps(program.labels, program.sampling)
         asked = [name for view in program.views for name in sorted(view.needs)]
         self.layout = Layout(needed_fields(asked), program.registry)
+        self._trust_exporters = program.decode.trust_exporters
         self._steps = steps_for(self.layout.names)
         self._decoder = FlowDecoder(
             self.layout, program.decode, self.ledger, self._texts, self._enrich
@@ -105,7 +106,13 @@ class Collector:
             self.ledger.add(Account.SKEWED, exporter[ahead])
 
     def _enrich(self, columns: Columns, messages: Messages) -> None:
-        context = Context(self.exporters, self._decoder.options, self._texts, self._maps)
+        context = Context(
+            self.exporters,
+            self._decoder.options,
+            self._texts,
+            self._maps,
+            self._trust_exporters,
+        )
         for step in self._steps:
             step(columns, messages, context)
 

@@ -30,6 +30,11 @@ from flowray.wire.packets import PacketBatch
 
 I64 = npt.NDArray[np.int64]
 
+SETS_AT_ONCE = 1 << 14
+"""Sets scanned in one go: those behind a set that changes a template are looked up anew, so a flood
+of changes costs the square of it.
+"""
+
 PORTION = 1 << 18
 """Records decoded in one go, give or take a set: records of an octet are far larger as columns."""
 
@@ -54,6 +59,7 @@ class DecodeSettings:
     templates: int = 1 << 17
     tunnels: int = 0
     sflow_frame_bytes: bool = True
+    trust_exporters: bool = True
 
 
 class Messages(NamedTuple):
@@ -132,7 +138,7 @@ class FlowDecoder:
         messages = Messages(batch.buf, batch.exporter, batch.arrival, header)
         unknown = np.zeros(len(batch), np.bool_)
         done = 0
-        room = max(int(batch.length.max(initial=0)) // 4 + 1, 4 * len(batch) + 1024)
+        room = max(int(batch.length.max(initial=0)) // 4 + 1, min(4 * len(batch), SETS_AT_ONCE))
         while done < len(batch):
             sets = np.empty((room, k.SET_COLUMNS), np.int64)
             count, after = k.scan(batch.buf, batch.offset, batch.length, done, header, sets)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from flowray.columns import Columns
 from flowray.hashing import MISSING, U64, Interner
@@ -36,6 +37,7 @@ class Context:
     options: Options
     texts: Interner
     maps: OperatorMaps
+    trust_exporters: bool = True
 
 
 Step = Callable[[Columns, "Messages", Context], None]
@@ -56,8 +58,24 @@ def header_fields(c: Columns, m: Messages, x: Context) -> None:
         if name in c.layout:
             c[name][:] = m.header[packet, column]
     if "peer_src_ip" in c.layout:
-        c["peer_src_ip"][0] = x.exporters.hi[m.exporter[packet]]
-        c["peer_src_ip"][1] = x.exporters.lo[m.exporter[packet]]
+        _exporter_address(c, m.exporter[packet], x)
+
+
+def _exporter_address(c: Columns, exporter: npt.NDArray[np.uint32], x: Context) -> None:
+    """What the record tells, else what options data tells, else where the datagram came from."""
+    address = c["peer_src_ip"]
+    zero = (address[0] == 0) & ((address[1] == 0) | (address[1] == k.UNSET_V4))
+    unset = zero if x.trust_exporters else np.ones(c.n, np.bool_)
+    address[0] = np.where(unset, x.exporters.hi[exporter], address[0])
+    address[1] = np.where(unset, x.exporters.lo[exporter], address[1])
+    if not (x.trust_exporters and x.options.knows(Topic.EXPORTER)):
+        return
+    found = x.options.look_up(
+        c["_exporter"], c["_domain"], Topic.EXPORTER, np.zeros(c.n, np.uint64)
+    )
+    for told in np.unique(found[unset & (found != MISSING)]):
+        words = np.frombuffer(x.texts[int(told)], ">u8").astype(np.uint64)
+        address[:, unset & (found == told)] = words[:, None]
 
 
 def flow_times(c: Columns, m: Messages, x: Context) -> None:
@@ -238,6 +256,7 @@ _VRF = ("_ingress_vrf", "_egress_vrf", "_exporter", "_domain")
 _MPLS = tuple(f"_mpls_{i}" for i in range(1, 11))
 
 STEPS: tuple[StepRow, ...] = (
+    StepRow(header_fields, ("peer_src_ip",), ("_domain",)),
     StepRow(flow_times, ("timestamp_start", "timestamp_end"), ("timestamp_start", "timestamp_end")),
     StepRow(ether_type, ("etype",), ("src_host", "tunnel_src_host")),
     StepRow(
@@ -283,4 +302,5 @@ def needed_fields(asked: Iterable[str]) -> list[str]:
 def steps_for(layout_names: Iterable[str]) -> list[Step]:
     """The steps that fill a field of the layout, in order."""
     names = set(layout_names)
-    return [header_fields, *(row.step for row in STEPS if names.intersection(row.fills))]
+    chosen = [row.step for row in STEPS if names.intersection(row.fills)]
+    return list(dict.fromkeys((header_fields, *chosen)))

@@ -106,14 +106,14 @@ class KnowledgeStore:
 
     def _take(self, entry: Entry) -> bool:
         subject = _subject(entry)
-        known = self._entries.pop(subject, None)
+        known = self._entries.get(subject)
         if known is not None and known[1]["at"] >= entry["at"]:
-            self._entries[subject] = known
             return False
         if known is None and len(self._entries) >= self._limit:
             self.refused += 1
             return False
         self.generation += 1
+        self._entries.pop(subject, None)  # so that entries stand in order of their generation
         self._entries[subject] = self.generation, entry
         return True
 
@@ -143,7 +143,6 @@ class KnowledgeStore:
         """
         if epoch != self.epoch:
             generation = 0
-        # Entries stand in order of their generation: the newest are found from the end.
         news: list[Entry] = []
         for number, entry in reversed(self._entries.values()):
             if number <= generation:

@@ -25,6 +25,9 @@ ANY_DOMAIN = 0xFFFFFFFF
 MAX_RATE = 0xFFFFFFFF
 BOOT_ELEMENT = 160
 
+V4_MAPPED = bytes(10) + b"\xff\xff"
+"""What an IPv4 address has in front when it is written as an IPv6 one (RFC 4291 2.5.5.2)."""
+
 Fact: TypeAlias = tuple[int, int, int | bytes]
 """(topic, id, value)"""
 
@@ -40,9 +43,10 @@ class Topic(IntEnum):
     APPLICATION = 6
     BOOT = 7
     RD_TOLD = 8
+    EXPORTER = 9
 
 
-_TELLING: frozenset[Element] = frozenset((34, 50, 82, 90, 94, 96, 160, 236, 305, 309))
+_TELLING: frozenset[Element] = frozenset((34, 50, 82, 90, 94, 96, 130, 131, 160, 236, 305, 309))
 """Elements without which an options record changes no table."""
 
 
@@ -214,5 +218,8 @@ def facts(values: Mapping[Element, bytes]) -> Iterator[Fact]:
             yield Topic.RD_TOLD, 0, 1
     if 95 in values and (96 in values or 94 in values):
         yield Topic.APPLICATION, numbers[95], text(values.get(96) or values.get(94, b""))
+    address = next((values[e] for e in (130, 131) if numbers.get(e)), None)
+    if address is not None:
+        yield Topic.EXPORTER, 0, (V4_MAPPED + address)[-16:]
     if numbers.get(BOOT_ELEMENT):
         yield Topic.BOOT, 0, numbers[BOOT_ELEMENT]

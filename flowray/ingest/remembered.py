@@ -12,8 +12,8 @@ LIMIT = 1 << 18
 
 
 class Remembered:
-    """Digests of sets by place: at most `limit` in all. Past it everything is forgotten, which costs
-    reading each set once more.
+    """Digests of sets by place: at most `limit` in all. Past it everything is forgotten, which
+    costs reading each set once more.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -30,9 +30,11 @@ class Remembered:
         return blake2b(raw, digest_size=16, salt=set_id.to_bytes(16)).digest()
 
     def knows(self, place: Place, digest: bytes) -> bool:
+        """Whether a set was told at this place and not forgotten since."""
         return digest in self._sets.get(place, ())
 
     def add(self, place: Place, digest: bytes) -> None:
+        """Know a set from now on."""
         if self._count >= self._limit:
             self._sets.clear()
             self._count = 0

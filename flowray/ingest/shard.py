@@ -7,6 +7,7 @@ It knows no Ray. Aggregators are reached through a `Transport`, the store throug
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -337,6 +338,7 @@ class Shard:
         r, c = self._receiver, self._collector
         return {
             "shard": self.name,
+            "pid": os.getpid(),
             "state": self.state,
             "incarnation": c.incarnation,
             "listen": self.addresses,

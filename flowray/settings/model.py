@@ -59,6 +59,7 @@ class Decode(Model):
 
     time_precision: Literal["s", "ns"] = "ns"
     boot_time_from_options: bool = True
+    exporter_address: Literal["told", "source"] = "told"
     sflow_bytes: Literal["frame", "ip"] = "frame"
     tunnels: list[Literal["gre", "ipip", "vxlan", "gtp", "geneve"]] = []
     hold: bool = True

@@ -8,6 +8,7 @@ the actor, the tests and whoever runs without Ray drive the same class.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -244,6 +245,7 @@ class Aggregation:
         return {
             "view": self.plan.name,
             "partition": self.partition,
+            "pid": os.getpid(),
             "incarnation": self.incarnation,
             "restored": self.restored,
             "partials": self.partials,

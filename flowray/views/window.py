@@ -43,7 +43,8 @@ class Windows:
         the epoch as the epoch, one that is more revisions late than there are as the earliest.
         """
         reach = min(int(_REVISION - np.uint64(1)) * self.width, _LAST)
-        return np.clip(time, np.maximum(arrival - reach, 0), arrival)
+        times: I64 = np.clip(time, np.maximum(arrival - reach, 0), arrival)
+        return times
 
     def words(self, time: I64, arrival: I64) -> Words:
         """Window words (n,) of records with these times, see `within`."""
@@ -52,7 +53,9 @@ class Windows:
         ordinal = np.clip((time - self.offset) // self.width, 0, int(_ORDINAL))
         late = arrival - ((ordinal + 1) * self.width + self.offset + self.lateness)
         revision = np.clip(1 + late // self.width, 0, int(_REVISION))
-        return ordinal.astype(np.uint64) << np.uint64(REVISION_BITS) | revision.astype(np.uint64)
+        words: Words = ordinal.astype(np.uint64) << np.uint64(REVISION_BITS)
+        words |= revision.astype(np.uint64)
+        return words
 
     def start(self, words: Words) -> I64:
         """Start of the window of each word (n,), ns."""

@@ -101,7 +101,8 @@ def pcap(bench: Bench) -> Section:
     figures = {name: figure(bench, name, mine) for name, mine in runs.items()}
     rows = {name: mine.rows for name, mine in runs.items()}
     for name, stored in live.compared(bench, [tools.NFCAPD_NFDUMP], section).items():
-        figures[name], rows[name] = stored.figure(), stored.rows
+        figures[name] = live.figure(name, stored)
+        rows[name] = stored.rows
         section.notes.append("Debian's nfcapd reads no captures: it was sent the datagrams")
     section.figures = list(figures.values())
     for name, target in ((NFACCTD, 10), (NFACCTD_SMALL, 10), (tools.NFCAPD_NFDUMP.name, 4)):

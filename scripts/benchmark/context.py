@@ -44,8 +44,8 @@ class Bench:
     source: Source
 
     @property
-    def short_datagrams(self) -> int:
-        """Datagrams that a collector is sent to learn what it costs before the work begins."""
+    def first(self) -> int:
+        """Datagrams that a collector takes before the measurement begins."""
         return SHORT_RECORDS // RECORDS_PER_PACKET + 1
 
     @contextmanager

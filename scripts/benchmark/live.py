@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +17,6 @@ from benchmark.processes import (
     Cost,
     FailedError,
     Server,
-    cheapest,
     cpu_seconds,
     descendants,
     free_port,
@@ -26,52 +28,81 @@ from benchmark.tools import Collector, MissingError
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run of a collector. `actors` are CPU seconds by Ray actor class, none without Ray."""
+    """One run of a collector. `cost` begins when it has taken its first datagrams: start, imports
+    and memory that is touched once are left out for all alike; its end is in. `own` is what our
+    actors had of it, `others` what all other processes had until it was told to end; both None
+    without Ray.
+    """
 
     cost: Cost
     after: Cost
     sent: Sent
     drops: int
-    actors: dict[str, float]
+    own: float | None
+    others: float | None
     octets: int
     rows: pa.Table
 
+    @property
+    def records(self) -> int:
+        """Records received; template packets, one in a thousand, are taken for full ones."""
+        return max(self.sent.datagrams - self.drops, 1) * RECORDS_PER_PACKET
 
-def trial(bench: Bench, collector: Collector, limit: int | None = None) -> Trial:
-    """Start it, send the capture (the first `limit` datagrams), end it; may raise as `serve`."""
+
+def trial(bench: Bench, collector: Collector) -> Trial:
+    """Start it, send the capture, end it; may raise as `serve`."""
     with bench.folder() as folder:
-        return serve(bench, collector, folder, bench.rate, limit)
+        return serve(bench, collector, folder, bench.rate)
 
 
 def serve(
     bench: Bench, collector: Collector, folder: Path, rate: float, limit: int | None = None
 ) -> Trial:
-    """As `trial`, at another rate and in a folder that stays. Raises MissingError, FailedError."""
+    """As `trial`, at another rate, the first `limit` datagrams at most, in a folder that stays.
+    Raises MissingError, FailedError.
+    """
     port = free_port()
-    with Server(collector.command(folder, port), port, folder) as server:
+    with Server(collector.command(folder, port), port, folder, collector.quiet) as server:
         server.settle()
-        sent = bench.source.send(port, rate=rate, limit=limit)
+        bench.source.send(port, rate=rate, limit=bench.first)
+        server.settle()
+        start, begun, own = server.cpu(), time.monotonic(), actor_seconds(server.pid)
+        sent = bench.source.send(port, rate=rate, skip=bench.first, limit=limit)
         drops = server.settle().drops
-        actors = actor_seconds(server.pid)
-        cost = server.stop()
+        used = server.cpu() - start
+        carried = actor_seconds(server.pid)
+        cost = server.stop().beyond(Cost(start, begun - server.started))
+        text = server.text()
     octets = stored_octets(folder)
     after = collector.after(folder) if collector.after else Cost(0, 0)
     rows = collector.rows(folder) if collector.rows else sums.EMPTY
-    return Trial(cost, after, sent, drops, actors, octets, rows)
+    if own is None or carried is None:
+        return Trial(cost, after, sent, drops, None, None, octets, rows)
+    others = max(used - (carried - own), 0.0)
+    return Trial(cost, after, sent, drops, _told(text) - own, others, octets, rows)
 
 
-def actor_seconds(pid: int) -> dict[str, float]:
-    """CPU seconds of Ray actors below a process, by class; idle workers are Ray's own."""
-    out: dict[str, float] = {}
+CARRIERS = ("ingest", "aggregat")
+"""Parts of the titles of the actors that carry records."""
+
+
+def actor_seconds(pid: int) -> float | None:
+    """CPU seconds so far of the actors below a process that carry records; None without Ray."""
+    used = None
     for child in descendants(pid):
         try:
-            title = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0].decode()
+            title = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0].decode().lower()
         except OSError:
             continue
-        if title.startswith("ray::") and not title.startswith("ray::IDLE"):
-            name = title.removeprefix("ray::").partition(".")[0].partition("(")[0].strip()
-            out[name] = out.get(name, 0.0) + cpu_seconds(child)
-    return out
+        if title.startswith("ray::") and any(name in title for name in CARRIERS):
+            used = (used or 0.0) + cpu_seconds(child)
+    return used
+
+
+def _told(text: str) -> float:
+    """CPU seconds of shards and aggregators at their end, of the summary that `up` prints last."""
+    end = json.loads(text.strip().splitlines()[-1])
+    return float(end["shard_cpu_seconds"] + end["aggregator_cpu_seconds"])
 
 
 def stored_octets(folder: Path) -> int:
@@ -81,62 +112,29 @@ def stored_octets(folder: Path) -> int:
     return sum(f.stat().st_size for f in files)
 
 
-@dataclass(slots=True)
-class Trials:
-    """Trials of a collector with all the traffic, and with next to none."""
-
-    collector: Collector
-    full: list[Trial] = field(default_factory=list)
-    short: list[Trial] = field(default_factory=list)
-
-    @property
-    def best(self) -> Trial:
-        """Least loss first, then least CPU."""
-        return min(self.full, key=lambda t: (t.drops, t.cost.cpu + t.after.cpu))
-
-    @property
-    def rows(self) -> pa.Table:
-        return self.best.rows
-
-    @property
-    def records(self) -> int:
-        """Records received in the best trial, template packets taken for full ones."""
-        best = self.best
-        return max(best.sent.datagrams - best.drops, 1) * RECORDS_PER_PACKET
-
-    @property
-    def cost(self) -> Cost:
-        """The run itself: without what start and end cost."""
-        best = self.best
-        live = best.cost.beyond(cheapest([t.cost for t in self.short]))
-        return live + best.after.beyond(cheapest([t.after for t in self.short]))
-
-    def actors(self) -> dict[str, float]:
-        """CPU seconds by actor class in the best trial, less those of the short one."""
-        start: dict[str, float] = {}
-        for one in self.short:
-            for name, used in one.actors.items():
-                start[name] = min(start.get(name, used), used)
-        return {n: max(used - start.get(n, 0.0), 0) for n, used in self.best.actors.items()}
-
-    def figure(self) -> Figure:
-        """CPU of the run itself, per record received."""
-        best = self.best
-        extra = {"sent": f"{best.sent.rate:,.0f} datagrams/s", "lost": best.drops}
-        if best.after.cpu:
-            extra["nfdump_of_it"] = round(best.after.cpu, 2)
-        return Figure(self.collector.name, self.cost, self.records, extra)
+def best(trials: Sequence[Trial]) -> Trial:
+    """Least loss first, then least CPU."""
+    return min(trials, key=lambda t: (t.drops, t.cost.cpu + t.after.cpu))
 
 
-def compared(bench: Bench, collectors: Sequence[Collector], section: Section) -> dict[str, Trials]:
-    """Trials of several collectors in turn. What cannot be run becomes a note of the section."""
-    out = {collector.name: Trials(collector) for collector in collectors}
+def figure(name: str, one: Trial) -> Figure:
+    """Its CPU per record received."""
+    extra: dict[str, Any] = {"sent": f"{one.sent.rate:,.0f} datagrams/s", "lost": one.drops}
+    if one.after.cpu:
+        extra["of_it_nfdump"] = round(one.after.cpu, 2)
+    return Figure(name, one.cost + one.after, one.records, extra)
+
+
+def compared(bench: Bench, collectors: Sequence[Collector], section: Section) -> dict[str, Trial]:
+    """The best trial of several collectors, run in turn. What cannot be run becomes a note."""
+    trials: dict[str, list[Trial]] = {collector.name: [] for collector in collectors}
     for _ in range(bench.repeats):
-        for name, trials in list(out.items()):
+        for collector in collectors:
+            if collector.name not in trials:
+                continue
             try:
-                trials.short.append(trial(bench, trials.collector, bench.short_datagrams))
-                trials.full.append(trial(bench, trials.collector))
+                trials[collector.name].append(trial(bench, collector))
             except (MissingError, FailedError) as reason:
-                section.notes.append(f"{name}: {reason}")
-                del out[name]
-    return out
+                section.notes.append(f"{collector.name}: {reason}")
+                del trials[collector.name]
+    return {name: best(mine) for name, mine in trials.items()}

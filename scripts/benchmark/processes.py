@@ -26,7 +26,7 @@ RUN_SECONDS = 600.0
 START_SECONDS = 60.0
 STOP_SECONDS = 180.0
 LOOK_SECONDS = 0.3
-QUIET_SHARE = 0.1  # of a core: a server that uses less has nothing left to do
+QUIET = 0.1
 SETTLE_SECONDS = 30.0
 
 
@@ -145,8 +145,13 @@ def descendants(pid: int) -> list[int]:
 class Server:
     """A program that listens on a UDP port, under the meter."""
 
-    def __init__(self, command: Sequence[str | Path], port: int, folder: Path) -> None:
-        """Start, and wait until it listens. Raises FailedError."""
+    def __init__(
+        self, command: Sequence[str | Path], port: int, folder: Path, quiet: float = QUIET
+    ) -> None:
+        """Start, and wait until it listens; `quiet` is the share of a core that it uses when it has
+        nothing to do. Raises FailedError.
+        """
+        self._quiet = quiet
         self.port = port
         self.folder = folder
         self.started = time.monotonic()
@@ -201,7 +206,7 @@ class Server:
             time.sleep(LOOK_SECONDS)
             now_used, now = self.cpu(), time.monotonic()
             state = sockets(self.port)
-            quiet = now_used - used <= QUIET_SHARE * (now - at) + 2 * TICK
+            quiet = now_used - used <= self._quiet * (now - at) + 2 * TICK
             if (quiet and not state.queued) or now > deadline:
                 return state
             used, at = now_used, now

@@ -49,11 +49,19 @@ class Source:
         return line
 
     def send(
-        self, port: int, *, rate: float, limit: int | None = None, seconds: float | None = None
+        self,
+        port: int,
+        *,
+        rate: float,
+        skip: int = 0,
+        limit: int | None = None,
+        seconds: float | None = None,
     ) -> Sent:
-        """Send the first `limit` datagrams once, or all of them again and again for `seconds`."""
+        """Send all datagrams but the first `skip`, at most `limit`, once; with `seconds`, again and
+        again for so long.
+        """
         assert self._process.stdin is not None
-        order = {"port": port, "rate": rate, "limit": limit, "seconds": seconds}
+        order = {"port": port, "rate": rate, "skip": skip, "limit": limit, "seconds": seconds}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return Sent(**json.loads(self._answer()))
@@ -77,14 +85,20 @@ class Source:
 
 
 def _send(
-    datagrams: Datagrams, port: int, rate: float, limit: int | None, seconds: float | None
+    datagrams: Datagrams,
+    port: int,
+    rate: float,
+    skip: int,
+    limit: int | None,
+    seconds: float | None,
 ) -> Sent:
+    chosen = datagrams.take(slice(skip, None))
     sent = 0
     start, cpu = time.monotonic(), time.process_time()
     with Sender("127.0.0.1", port) as sender:
         while True:
             left = None if seconds is None else seconds - (time.monotonic() - start)
-            sent += sender.send(datagrams, rate=rate, limit=limit, seconds=left).sent
+            sent += sender.send(chosen, rate=rate, limit=limit, seconds=left).sent
             if left is None or left <= 0:
                 break
     return Sent(sent, time.monotonic() - start, time.process_time() - cpu)

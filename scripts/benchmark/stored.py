@@ -25,9 +25,9 @@ def records(bench: Bench) -> Section:
     """Live UDP to stored raw records."""
     section = Section(f"live UDP to stored raw records, {bench.rate:,.0f} datagrams/s")
     trials = live.compared(bench, COLLECTORS, section)
-    for mine in trials.values():
-        figure = mine.figure()
-        figure.extra["octets_a_record"] = round(mine.best.octets / mine.records, 1)
+    for name, one in trials.items():
+        figure = live.figure(name, one)
+        figure.extra["octets_a_record"] = round(one.octets / one.records, 1)
         section.figures.append(figure)
     by_name = {figure.program: figure for figure in section.figures}
     own = by_name.get(tools.SHARD_RECORDS.name)
@@ -95,7 +95,7 @@ def _grouped(
 ) -> Runs:
     """Store the traffic once, group it again and again."""
     runs = Runs()
-    for limit, kept in ((bench.short_datagrams, runs.short), (None, runs.full)):
+    for limit, kept in ((bench.first, runs.short), (None, runs.full)):
         with bench.folder() as folder:
             live.serve(bench, collector, folder, bench.rate * GENTLE, limit)
             kept += [group(folder) for _ in range(bench.repeats)]

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from benchmark import sums
-from benchmark.processes import FLOWRAY, PYTHON, Cost, FailedError, run
+from benchmark.processes import FLOWRAY, PYTHON, QUIET, Cost, FailedError, run
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RECEIVE_BUFFER = 4 << 20
@@ -141,6 +141,7 @@ class Collector:
     command: Callable[[Path, int], list[Any]]
     rows: Callable[[Path], pa.Table] | None = None
     after: Callable[[Path], Cost] | None = None
+    quiet: float = QUIET
 
 
 def _nfacctd_live(folder: Path, port: int) -> list[str]:
@@ -173,4 +174,4 @@ NFCAPD_LZ4 = Collector("nfcapd -y (LZ4)", lambda folder, port: nfcapd(folder, po
 SHARD = Collector("flowray, one shard in-process", _shard("grouped", "csv"), flowray_rows)
 SHARD_RECORDS = Collector("flowray, records to Parquet", _shard("records", "parquet"))
 FIRST_ON_RAY = Collector("flowray on Ray, first packet", _first_on_ray)
-ON_RAY = Collector("flowray on Ray, one shard", _up, flowray_rows)
+ON_RAY = Collector("flowray on Ray, one shard", _up, flowray_rows, quiet=0.4)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from benchmark import batch, live, tools
 from benchmark.context import Bench
-from benchmark.live import Trials
+from benchmark.live import Trial
 from benchmark.processes import Cost
 from benchmark.report import Figure, Section, Verdict
 
 COLLECTORS = (tools.SHARD, tools.ON_RAY, tools.NFACCTD, tools.NFCAPD_NFDUMP)
 ACTORS = "flowray on Ray: shard and aggregator"
 DAEMONS = "flowray on Ray: all other processes"
-CARRIERS = ("shard", "aggregat", "ingest")
-"""Parts of the names of the actor classes that carry records."""
-
 TARGETS = ((tools.NFACCTD.name, 5), (tools.NFCAPD_NFDUMP.name, 4))
 
 
@@ -22,27 +19,22 @@ def udp(bench: Bench) -> Section:
     section = Section(f"live UDP to grouped rows, {bench.rate:,.0f} datagrams/s of 20 records")
     trials = live.compared(bench, COLLECTORS, section)
     figures: dict[str, Figure] = {}
-    for name, mine in trials.items():
-        parts = _apart(mine) if name == tools.ON_RAY.name else [mine.figure()]
-        figures |= {part.program: part for part in parts}
+    for name, one in trials.items():
+        figures |= {part.program: part for part in _parts(name, one)}
     section.figures = list(figures.values())
     for own in (ACTORS, tools.SHARD.name):
         for peer, target in TARGETS:
             if own in figures and peer in figures:
                 section.verdicts.append(Verdict.faster(figures[own], figures[peer], target))
-    batch.equal(section, {name: mine.rows for name, mine in trials.items()})
+    batch.equal(section, {name: one.rows for name, one in trials.items()})
     return section
 
 
-def _apart(trials: Trials) -> list[Figure]:
-    """What the run on Ray cost, split into our two actors and the rest."""
-    whole = trials.figure()
-    used = {
-        name: seconds
-        for name, seconds in sorted(trials.actors().items())
-        if any(part in name.lower() for part in CARRIERS)
-    }
-    own = sum(used.values())
-    extra = whole.extra | {name: round(seconds, 2) for name, seconds in used.items()}
-    actors = Figure(ACTORS, Cost(own, whole.cost.wall, whole.cost.rss), whole.records, extra)
-    return [actors, Figure(DAEMONS, Cost(max(whole.cost.cpu - own, 0), whole.cost.wall))]
+def _parts(name: str, one: Trial) -> list[Figure]:
+    """What a run cost; on Ray, split into our two actors and the rest."""
+    whole = live.figure(name, one)
+    if one.own is None or one.others is None:
+        return [whole]
+    actors = Figure(ACTORS, Cost(one.own, whole.cost.wall), whole.records, whole.extra)
+    rest = Figure(DAEMONS, Cost(one.others, whole.cost.wall), whole.records)
+    return [actors, rest]

@@ -17,7 +17,10 @@ KERNELS = ROOT / ".cache" / "numba-boundscheck"
 os.environ["NUMBA_BOUNDSCHECK"] = "1"
 os.environ["NUMBA_CACHE_DIR"] = str(KERNELS)
 
-import atheris  # noqa: E402 (numba reads its environment when it is imported)
+# numba reads its environment when it is imported.
+import atheris  # type: ignore[import-untyped]  # noqa: E402
+
+from flowray.kernel_cache import drop_stale  # noqa: E402
 
 INSTRUMENTED = [
     *("flowray.ingest", "flowray.views", "flowray.maps", "flowray.primitives", "flowray.intervals"),
@@ -37,15 +40,16 @@ MARKS = 4096
 
 
 def marker() -> Callable[[object], None]:
-    """Turns outcomes to coverage: each reaches one of many functions that are there to be reached."""
+    """Turns outcomes to coverage: each reaches one of many functions that do nothing."""
     names: dict[str, Callable[[], None]] = {}
-    exec("\n".join(f"def mark{n}():\n    pass" for n in range(MARKS)), names)  # noqa: S102
+    exec("\n".join(f"def mark{n}():\n    pass" for n in range(MARKS)), names)
     marks = [atheris.instrument_func(names[f"mark{n}"]) for n in range(MARKS)]
     return lambda outcome: marks[crc32(repr(outcome).encode()) % MARKS]()
 
 
 def main() -> None:
     name = sys.argv.pop(1)
+    drop_stale(KERNELS)
     with atheris.instrument_imports(include=INSTRUMENTED, exclude=COMPILED):
         from tests.fuzz import framing, targets
     target = targets.TARGETS[name]
@@ -58,7 +62,7 @@ def main() -> None:
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         random.seed(seed)
         if not data:
-            return atheris.Mutate(data, most)
+            return bytes(atheris.Mutate(data, most))
         return data[:1] + framing.mutate(data[1:], most - 1, seed, atheris.Mutate)
 
     custom = {"custom_mutator": mutate} if name in targets.FRAMED else {}

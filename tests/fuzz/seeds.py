@@ -144,8 +144,8 @@ MAPS = (
 def seeds() -> dict[str, list[bytes]]:
     """First inputs by target."""
     return {
-        "netflow": [bytes([n % 2]) + pack(d) for n, d in enumerate(_flows())],
-        "sflow": [bytes([n % 2]) + pack(d) for n, d in enumerate(_samples())],
+        "netflow": [bytes([n % 4]) + pack(d) for n, d in enumerate(_flows())],
+        "sflow": [bytes([n % 4]) + pack(d) for n, d in enumerate(_samples())],
         "dissect": list(_frames()),
         "template": list(_template_sets()),
         "options": list(_option_records()),

@@ -1,7 +1,7 @@
 """Floods of spoofed exporters, domains, templates, texts and tiny sets stay inside the bounds."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowray.columns import Layout
+from flowray.columns import Columns, Layout
 from flowray.generate import encode as e
 from flowray.hashing import Interner
 from flowray.ingest import decode
@@ -221,10 +221,13 @@ def test_records_of_one_octet(monkeypatch: pytest.MonkeyPatch) -> None:
     shard = Shard()
     seen: list[int] = []
     offer = shard.collector._offer
-    monkeypatch.setattr(
-        shard.collector, "_offer",
-        lambda parts: offer(seen.append(c.n) or c for c in parts),  # type: ignore[func-returns-value]
-    )  # fmt: skip
+
+    def watch(parts: Iterator[Columns]) -> Iterator[Columns]:
+        for columns in parts:
+            seen.append(columns.n)
+            yield columns
+
+    monkeypatch.setattr(shard.collector, "_offer", lambda parts: offer(watch(parts)))
     data = message(e.flow_set(256, bytes(60_000)))
     shard.feed([message(templates(256, fields=((4, 1, 0),))), *[data] * 20])
     assert shard.accounts()["records"] == sum(seen) == 20 * 60_000

@@ -293,3 +293,32 @@ def test_options_before_their_template_are_held_as_well() -> None:
         keys=["in_iface_name"],
     )
     assert got.only["iface_name_in"] == "late"
+
+
+ADDRESS = template(404, (149, 4), (130, 4), (131, 16), scopes=1)
+TELLING = template(405, (8, 4), (12, 4), (2, 4), (130, 4))
+
+
+def test_an_exporter_is_known_by_the_address_that_it_tells() -> None:
+    x = Ipfix()
+    got = decode(
+        x.send(IFACES, (1, 2, 10)),
+        x.send(ADDRESS, (0, "198.51.100.7", "::")),
+        x.send(IFACES, (1, 2, 10)),
+        x.send(TELLING, ("10.0.0.1", "10.0.0.2", 1, "203.0.113.9")),
+        x.send(TELLING, ("10.0.0.1", "10.0.0.2", 1, "0.0.0.0")),
+        keys=["peer_src_ip"],
+    )
+    told = ["192.0.2.1", "198.51.100.7", "203.0.113.9", "198.51.100.7"]
+    assert got.column("peer_ip_src") == told
+
+
+def test_what_exporters_tell_of_themselves_can_be_ignored() -> None:
+    x = Ipfix()
+    got = decode(
+        x.send(ADDRESS, (0, "198.51.100.7", "::")),
+        x.send(TELLING, ("10.0.0.1", "10.0.0.2", 1, "203.0.113.9")),
+        keys=["peer_src_ip"],
+        exporter_address="source",
+    )
+    assert got.only["peer_ip_src"] == "192.0.2.1"

@@ -43,8 +43,8 @@ def test_counts_and_merging(shards: list[list[tuple[Account, int, int]]]) -> Non
         snapshots.append(ledger.snapshot())
     merged = merge_snapshots(snapshots)["exporters"]
     for address, row in expected.items():
-        for account, n in row.items():
-            assert merged.get(address, {}).get(account, 0) == n
+        for label, n in row.items():
+            assert merged.get(address, {}).get(label, 0) == n
     assert sum(map(len, merged.values())) <= sum(map(len, expected.values()))
     for account in Account:
         assert totals(merge_snapshots(snapshots)).get(account.label, 0) == sum(
@@ -72,11 +72,11 @@ def balanced() -> dict[str, Any]:
     return ledger.snapshot()
 
 
-STILL = {"held": 2, "open_records": {"a": 5, "b": 5}}
+HELD, OPEN = 2, {"a": 5, "b": 5}
 
 
 def test_balance() -> None:
-    assert problems(balanced(), **STILL) == []
+    assert problems(balanced(), held=HELD, open_records=OPEN) == []
 
 
 CHECKED = (
@@ -91,7 +91,7 @@ def test_an_exporters_count_that_is_off(account: str, by: int) -> None:
     off = deepcopy(balanced())
     first = next(iter(off["exporters"]))
     off["exporters"][first][account] += by
-    found = problems(off, **STILL)
+    found = problems(off, held=HELD, open_records=OPEN)
     assert found
     if account in CHECKED[: 3 + len(MALFORMED)]:
         assert first in found[0]
@@ -104,12 +104,12 @@ def test_an_exporters_count_that_is_off(account: str, by: int) -> None:
 def test_a_views_count_that_is_off(account: str, by: int) -> None:
     off = deepcopy(balanced())
     off["views"]["b"][account] += by
-    found = problems(off, **STILL)
+    found = problems(off, held=HELD, open_records=OPEN)
     assert found
     assert all("view b" in line for line in found)
 
 
 def test_what_is_still_held_or_open_counts() -> None:
-    assert problems(balanced(), held=1, open_records=STILL["open_records"])
+    assert problems(balanced(), held=1, open_records=OPEN)
     assert problems(balanced(), held=2, open_records={"a": 5})
     assert problems(balanced(), held=2)

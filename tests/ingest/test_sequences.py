@@ -45,9 +45,9 @@ def test_accounts(batches: list[list[tuple[int, int, int, int]]], limit: int) ->
     gaps, restarts, _ = naive_gaps(messages)
     assert ledger.total(Account.SEQUENCE_GAP) == sum(gaps)
     rows = ledger.snapshot()["exporters"]
-    for exporter in (1, 2, 3):
-        expected = sum(restarts.get(s, 0) for (x, _), s in slots.items() if x == exporter)
-        assert rows.get(f"192.0.2.{exporter}", {}).get("restarts", 0) == expected
+    for owner in (1, 2, 3):
+        expected = sum(restarts.get(s, 0) for (x, _), s in slots.items() if x == owner)
+        assert rows.get(f"192.0.2.{owner}", {}).get("restarts", 0) == expected
 
 
 def test_growth_keeps_accounts() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
@@ -140,6 +139,11 @@ class Shard:
 
     def accounts(self) -> dict[str, int]:
         return dict(self.ledger.snapshot()["views"].get(self.plan.name, {}))
+
+
+def column(table: pa.Table, name: str) -> list[Any]:
+    """Values of a column."""
+    return table[name].to_pylist()
 
 
 def rows_of(table: pa.Table) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Aggregators: the same commits however records are spread over shards, partials, crashes and repeats."""
+"""Aggregators: the same commits however records are spread over shards, partials and crashes."""
 
 import json
 import random
@@ -26,6 +26,7 @@ from tests.views.records import (
     Row,
     S,
     Shard,
+    column,
     columns_of,
     plan,
     records,
@@ -36,7 +37,7 @@ WINDOWED = tuple(kind for kind in PLANS if kind.get("windows", 1) is not None)
 
 
 class Run:
-    """Aggregators of all partitions of a view, each with a sink; `restart` crashes and restores one."""
+    """Aggregators of all partitions, each with a sink; `restart` crashes and restores one."""
 
     def __init__(self, view: ViewPlan, shards: Iterable[str]) -> None:
         self.plan, self.shards = view, list(shards)
@@ -120,10 +121,10 @@ def test_totals_do_not_depend_on_max_keys(
 ) -> None:
     run, _ = spread(plan(max_keys=max_keys, by_start=True), rows, rng)
     for name, value in (("packets", "packets"), ("bytes", "octets")):
-        found = [v for t in run.sinks[0].tables.values() for v in t[name].to_pylist()]
+        found = [v for t in run.sinks[0].tables.values() for v in column(t, name)]
         assert sum(found) % (1 << 64) == sum(getattr(x, value) for x in rows) % (1 << 64)
     for table in run.sinks[0].tables.values():
-        assert table["_others"].to_pylist().count(False) <= max_keys
+        assert column(table, "_others").count(False) <= max_keys
     assert run.account(ViewAccount.COMMITTED) == len(rows)
 
 
@@ -143,10 +144,9 @@ def test_crashes_and_repeats_change_nothing(
         run.deliver(partials)
 
     def resend() -> None:
-        for partial in list(kept):
-            aggregator = run.aggregators[partial.partition]
-            if partial.sequence > aggregator.acknowledged(partial.shard, partial.incarnation):
-                run.deliver([partial])
+        for p in kept:
+            if p.sequence > run.aggregators[p.partition].acknowledged(p.shard, p.incarnation):
+                run.deliver([p])
 
     for x in rows:
         shards[x.shard].offer([x])
@@ -314,7 +314,7 @@ def test_texts_of_closed_windows_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
         assert len(aggregator._texts) <= 61
     aggregator.merge(partial(view, [], 100, watermark=END_OF_INPUT))
     aggregator.advance()
-    labels = [v for t in sink.tables.values() for v in t["label"].to_pylist()]
+    labels = [v for t in sink.tables.values() for v in column(t, "label")]
     assert sorted(labels) == sorted(b"%d-%d" % (n, i) for n in range(60) for i in range(10))
     assert aggregator.accounts[ViewAccount.COMMITTED] == 600
 
@@ -330,6 +330,6 @@ def test_the_newest_open_window(rows: list[Record], kind: dict[str, Any]) -> Non
         assert run.aggregators[0].open_windows == 0
         return
     starts = {start for start, _ in run.aggregators[0]._open}
-    assert set(newest["_window"].to_pylist()) == {max(starts)}
+    assert set(column(newest, "_window")) == {max(starts)}
     assert set(VALUES) <= set(newest.column_names)
     assert np.all(columns_of(rows, shard.texts)["flows"] == 1)

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from flowray.fields import REGISTRY, Merge
 from flowray.views.filter import compile_filter
 from flowray.views.window import Windows
-from tests.views.records import NOW, PLANS, VALUES, Record, S, Shard, plan, records, rows_of
+from tests.views.records import (
+    NOW,
+    PLANS,
+    VALUES,
+    Record,
+    S,
+    Shard,
+    column,
+    plan,
+    records,
+    rows_of,
+)
 from tests.views.view_twin import WRAP, merge, window_of
 
 WINDOW = Windows(60 * S, 7 * S, 20 * S)
@@ -80,7 +91,7 @@ def test_accounts(rows: list[Record], kind: dict[str, Any], sample: int, filtere
         assert accounts.get("sampled_out", 0) == 0
     table = table_of(shard)
     merged = 0 if table is None else (
-        table.num_rows if kind.get("windows", 1) is None else sum(table["_records"].to_pylist())
+        table.num_rows if kind.get("windows", 1) is None else sum(column(table, "_records"))
     )  # fmt: skip
     assert merged == accounts.get("aggregated", 0)
 
@@ -133,11 +144,11 @@ def test_sampling_is_compensated(sample: int) -> None:
     assert table is not None
     whole = sum(x.packets for x in rows)
     deviation = (sum(x.packets**2 for x in rows) * (sample - 1)) ** 0.5
-    found = sum(table["packets"].to_pylist())
+    found = sum(column(table, "packets"))
     assert abs(found - whole) < 5 * deviation
-    assert sum(table["bytes"].to_pylist()) == 100 * found
+    assert sum(column(table, "bytes")) == 100 * found
     # Flow records are not packets: their number is not multiplied.
-    assert sum(table["flows"].to_pylist()) == shard.accounts()["aggregated"]
+    assert sum(column(table, "flows")) == shard.accounts()["aggregated"]
 
 
 @given(records(), st.integers(1, 4))
@@ -149,11 +160,11 @@ def test_max_keys_keeps_totals(rows: list[Record], max_keys: int) -> None:
         ("packets", [x.packets for x in rows]),
         ("bytes", [x.octets for x in rows]),
     ):
-        found = [] if table is None else table[name].to_pylist()
+        found = [] if table is None else column(table, name)
         assert sum(found) % WRAP == sum(values) % WRAP
     if table is not None:
         assert table.num_rows <= 2 * max_keys + 1
-        others = table["_others"].to_pylist()
+        others = column(table, "_others")
         assert others.count(False) <= max_keys
         assert shard.accounts().get("others", 0) >= sum(others)
 
@@ -165,9 +176,9 @@ def test_splitting_keeps_totals_and_counts_a_record_once(rows: list[Record]) -> 
     table = table_of(shard)
     scaled = [(x.packets * max(x.rate, 1), x.octets * max(x.rate, 1), 1) for x in rows]
     for i, name in enumerate(("packets", "bytes", "flows")):
-        found = [] if table is None else table[name].to_pylist()
+        found = [] if table is None else column(table, name)
         assert sum(found) % WRAP == sum(s[i] for s in scaled) % WRAP
-    assert (0 if table is None else sum(table["_records"].to_pylist())) == len(rows)
+    assert (0 if table is None else sum(column(table, "_records"))) == len(rows)
 
 
 def test_every_merge_rule_is_of_some_value() -> None:

@@ -399,8 +399,8 @@ def extract_variable(
                     continue
                 boot = np.int64(0)
                 if op == 10:
-                    f2 = ops[o, 5] >> 17
-                    boot = np.int64(_uint(buf, place[f2], size[f2]))
+                    told = ops[o, 5] >> 17
+                    boot = np.int64(_uint(buf, place[told], size[told]))
                 _store(
                     buf, place[f], width, op, ops[o, 4], ops[o, 5], boot, header, i, words, dest,
                     row,

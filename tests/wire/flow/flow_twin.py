@@ -76,9 +76,7 @@ def scan(data: bytes) -> Message:
 
 @dataclass
 class Records:
-    """Where the fields of each record of a set are: (octet, length) by ordinal; whether the set ends
-    amiss.
-    """
+    """(octet, length) of the fields of each record; whether the set ends amiss."""
 
     places: list[list[tuple[int, int]]]
     overrun: bool

@@ -21,7 +21,7 @@ EVERYTHING = Layout(REGISTRY)
 
 
 def laid_out(datagrams: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Datagrams end to end: nothing behind the last one, so that reading past it is out of bounds."""
+    """Datagrams end to end: nothing behind the last one, so reading past it is out of bounds."""
     length = np.array([len(d) for d in datagrams], np.int64)
     return np.frombuffer(b"".join(datagrams), np.uint8), np.cumsum(length) - length, length
 
@@ -115,8 +115,8 @@ def test_resolve(
     sets[:, k.S_TEMPLATE] = -7
     header[:, k.H_DOMAIN] = [domain for _, domain, _ in asked]
     header[:, k.H_VERSION] = 10
-    exporter = np.array([x for x, _, _ in asked], np.uint32)
-    k.resolve(sets, begin, header, exporter, *index.arrays)
+    ids = np.array([x for x, _, _ in asked], np.uint32)
+    k.resolve(sets, begin, header, ids, *index.arrays)
     expected = [-7 if i < begin else known.get(place, -1) for i, place in enumerate(asked)]
     assert sets[:, k.S_TEMPLATE].tolist() == expected
 
@@ -130,7 +130,7 @@ ELEMENTS = sorted(
         for group in f.elements
         for x in group
     }
-    | {(0, n) for n in (150, 151, 152, 153, 154, 155, 156, 157, 158, 159, 21, 22, 160, 322, 323, 210)}
+    | {(0, n) for n in (*range(150, 161), 21, 22, 322, 323, 210)}
     | {(REVERSE_PEN, n) for n in (1, 2, 4, 6, 85, 86)}
     | {(0, 232), (0, 299), (0, 5000), (99, 1)}
 )  # fmt: skip

@@ -1,0 +1,105 @@
+import pytest
+
+from flowray.ingest.decode import Learned
+from flowray.ingest.knowledge import KnowledgeStore, from_entry, to_entry
+from flowray.ingest.options import Topic
+from flowray.ingest.templates import TemplateKey
+from flowray.wire.flow.template import VARIABLE, Template, TemplateField
+
+
+def template(number=256, at=1, exporter="192.0.2.1", length=4):
+    fields = (TemplateField(8, length), TemplateField(82, VARIABLE), TemplateField(5, 8, 29305))
+    key = TemplateKey(7, 3, 10, number)
+    return to_entry(exporter, Learned(key, Template(number, fields, 1), None, at))
+
+
+def fact(number=1, value=1000, at=1, exporter="192.0.2.1"):
+    key = TemplateKey(7, 3, 9, 0)
+    return to_entry(exporter, Learned(key, None, (Topic.SAMPLER, number, value), at))
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Open the store of this test, any number of times."""
+    stores = []
+
+    def open_store(**options):
+        stores.append(KnowledgeStore(tmp_path / "t.jsonl", **options))
+        return stores[-1]
+
+    yield open_store
+    for store in stores:
+        store.close()
+
+
+def test_entries_come_back_as_they_were():
+    address, learned = from_entry(template())
+    assert address == "192.0.2.1"
+    assert learned.key == TemplateKey(0, 3, 10, 256)
+    assert learned.template.fields[1] == TemplateField(82, VARIABLE)
+    assert learned.template.is_options
+    for value in (1000, b"xe-0/0/0\xff"):
+        _, learned = from_entry(fact(value=value))
+        assert learned.fact == (Topic.SAMPLER, 1, value)
+        assert learned.at == 1
+
+
+def test_news_since_a_generation(opened):
+    store = opened()
+    store.publish([template(256), fact(1)])
+    epoch, generation, news = store.since("", 0)
+    assert news == [template(256), fact(1)]
+    assert store.since(epoch, generation) == (epoch, generation, [])
+    store.publish([template(257), template(256)])
+    assert store.since(epoch, generation)[2] == [template(257)]
+
+
+def test_the_later_told_replaces_the_earlier(opened):
+    store = opened()
+    store.publish([template(at=5, length=8)])
+    store.publish([template(at=3, length=4)])
+    assert store.entries() == [template(at=5, length=8)]
+    store.publish([template(at=6, length=2)])
+    assert store.entries() == [template(at=6, length=2)]
+
+
+def test_a_store_that_came_back_knows_all_and_says_so(opened):
+    times = iter([1, 2])
+    store = opened(clock=lambda: next(times))
+    store.publish([template(256), fact(1)])
+    known = store.since("", 0)[:2]
+    store.close()
+    back = opened(clock=lambda: next(times))
+    assert back.since(*known)[2] == [template(256), fact(1)]
+    assert back.since(*known)[0] != known[0]
+
+
+def test_a_torn_last_line_is_left_out(tmp_path, opened):
+    path = tmp_path / "t.jsonl"
+    store = opened()
+    store.publish([template(256), template(257)])
+    store.close()
+    path.write_bytes(path.read_bytes()[:-9])
+    back = opened()
+    assert back.entries() == [template(256)]
+    back.publish([template(258)])
+    back.close()
+    assert opened().entries() == [template(256), template(258)]
+
+
+def test_the_store_is_bounded(opened):
+    store = opened(limit=10)
+    store.publish([fact(i) for i in range(50)])
+    assert len(store) == 10
+    assert store.refused == 40
+    store.publish([fact(3, value=7, at=9)])
+    assert fact(3, value=7, at=9) in store.entries()
+
+
+def test_the_file_does_not_grow_with_repetition(tmp_path, opened):
+    path = tmp_path / "t.jsonl"
+    store = opened()
+    for at in range(3000):
+        store.publish([fact(at=at)])
+    assert path.stat().st_size < 1200 * 120
+    assert opened().entries() == [fact(at=2999)]

@@ -1,0 +1,96 @@
+"""The verbs as an operator runs them, each in a process of its own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.ingest.live_rig import generated, send, wait_for
+
+pytestmark = pytest.mark.ray
+
+COMMAND = [sys.executable, "-m", "cluster.cli"]
+
+
+def flowray(*arguments, code=0):
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_up_and_down_and_everything_between(tmp_path):
+    config = tmp_path / "flowray.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "listen": {"flows": ["udp://127.0.0.1:0"]},
+                "views": [{"name": "hosts", "keys": ["src_host"], "window": "1h"}],
+                "state": {"path": str(tmp_path / "state")},
+                "cluster": {"shards": 1, "dashboard": False},
+            }
+        )
+    )
+    option = ("-c", str(config))
+    log = tmp_path / "log"
+    with log.open("w") as errors:
+        up = subprocess.Popen(
+            [*COMMAND, "up", *option], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    try:
+        ready = wait_for(lambda: up.poll() is not None or "ready" in log.read_text(), "start", 90)
+        assert ready is True, log.read_text()
+        assert up.poll() is None, log.read_text()
+        assert "already" in flowray("up", *option, code=2).stderr
+        port = int(re.search(r"127\.0\.0\.1:(\d+)", log.read_text())[1])
+        specs, batches, truth = generated(1)
+        sent = send(port, specs, batches)
+
+        def arrived():
+            status = json.loads(flowray("status", "--json", *option).stdout)
+            return sum(s["datagrams"] for s in status["shards"].values()) == sent
+
+        wait_for(arrived, "arrival")
+        top = wait_for(
+            lambda: json.loads(flowray("top", "hosts", "-n", "3", "--json", *option).stdout), "rows"
+        )
+        assert len(top) == 3
+        assert top[0]["bytes"] >= top[1]["bytes"] >= top[2]["bytes"] > 0
+        assert "no view" in flowray("top", "nothing", *option, code=2).stderr
+        entries = json.loads(flowray("templates", "--json", *option).stdout)
+        assert {e["exporter"] for e in entries if "template" in e} <= {s.address for s in specs}
+        assert any("template" in e for e in entries)
+        ledger = json.loads(flowray("ledger", "--json", *option).stdout)
+        assert sum(row["datagrams"] for row in ledger["exporters"].values()) == sent
+        flowray("down", *option)
+        output, _ = up.communicate(timeout=60)
+    finally:
+        if up.poll() is None:
+            up.kill()
+            up.wait()
+        up.stdout.close()
+    assert up.returncode == 0
+    summary = json.loads(output.splitlines()[-1])
+    assert summary["balanced"]
+    assert summary["records"] == len(truth)
+    assert summary["committed"]["hosts"]["flows"] == len(truth)
+    assert "nothing runs" in flowray("status", *option, code=2).stderr
+
+
+def test_the_demo_ends_by_itself_and_balances():
+    environment = {**os.environ, "TERM": "dumb"}
+    done = subprocess.run(
+        [*COMMAND, "demo", "--for", "6s", "--rate", "2000"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["balanced"]
+    assert summary["sent"]["records"] == summary["records"] > 1000
+    assert "talkers" in done.stderr
