@@ -22,6 +22,7 @@ class Member:
     name: str
     handle: Any
     node: str = ""
+    node_id: str = ""
     leaving: bool = False
     draining: bool = False
     failures: int = 0
@@ -49,20 +50,21 @@ class Member:
         }
 
 
-def collector_nodes() -> dict[str, str]:
-    """Nodes that receive, by name: those with the resource `ingest`, this one if none has it."""
+def collector_nodes(known: dict[str, str]) -> dict[str, str]:
+    """Nodes that receive, {name: id}: those with the resource `ingest`, this one if none has it.
+
+    `known` ({id: name}) is kept up to date: a node keeps its name, whatever becomes of the others.
+    """
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    alive = [node for node in nodes if node["Alive"]]
-    chosen = [node for node in alive if node["Resources"].get(INGEST_RESOURCE, 0) > 0]
-    if not chosen:
-        here = ray.get_runtime_context().get_node_id()
-        chosen = [node for node in alive if node["NodeID"] == here]
-    named: dict[str, str] = {}
-    for node in sorted(chosen, key=lambda node: str(node["NodeID"])):
-        name = str(node["NodeName"])
-        unique = f"{name}-{node['NodeID'][:6]}" if name in named else name
-        named[unique] = node["NodeID"]
-    return named
+    alive = {str(node["NodeID"]): node for node in nodes if node["Alive"]}
+    chosen = [n for n, node in alive.items() if node["Resources"].get(INGEST_RESOURCE, 0) > 0]
+    for gone in known.keys() - alive.keys():
+        del known[gone]
+    for node_id in sorted(chosen or [ray.get_runtime_context().get_node_id()]):
+        if node_id not in known:
+            name = str(alive[node_id]["NodeName"])
+            known[node_id] = f"{name}-{node_id[:6]}" if name in known.values() else name
+    return {name: node_id for node_id, name in known.items()}
 
 
 def probe(members: Sequence[Member], plan: Plan) -> list[tuple[Member, str]]:

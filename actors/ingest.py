@@ -93,16 +93,15 @@ class Ingest:
     """See `flowray.ingest.shard.Shard`."""
 
     def __init__(self, settings: Settings, file: str, name: str) -> None:
-        self._name = name
-        self._shard: Shard | None = None
+        self._name, self._state = name, "starting"
         program = compile_settings(settings, file)
         self._shard = Shard(program, name, RayTransport(), RayKnowledge())
         self._shard.start()
+        self._state = "running"
         self._meter = Meter(SHARD, {"shard": name}, self._shard.status)
 
     def __repr__(self) -> str:
-        # Ray asks for it when the start fails, too.
-        return f"Ingest({self._name}, {self._shard.state if self._shard else 'starting'})"
+        return f"Ingest({self._name}, {self._state})"  # asked for when the start fails, too
 
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
@@ -124,6 +123,7 @@ class Ingest:
     def drain(self, timeout: float, final: bool) -> dict[str, Any]:
         """Stop receiving and hand over all; the last figures."""
         figures = self._shard.drain(timeout, final=final)
+        self._state = "drained"
         self._meter.flush()
         return figures
 

@@ -47,6 +47,7 @@ class Supervisor:
             place: Member(aggregate_name(*place), None) for place in plan.aggregators
         }
         self._shards: dict[str, Member] = {}
+        self._nodes: dict[str, str] = {}
         self._draining = threading.Lock()
         self._end: dict[str, Any] | None = None
         self._retired_path = plan.settings.state.path / "retired.json"
@@ -57,8 +58,7 @@ class Supervisor:
         self._thread.start()
 
     def __repr__(self) -> str:
-        running = sum(m.healthy for m in self._shards.values())
-        return f"Supervisor({running} of {len(self._shards)} shards healthy)"
+        return f"Supervisor({self._plan.shards} shards, {len(self._plan.aggregators)} aggregators)"
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -101,11 +101,14 @@ class Supervisor:
 
     def _ensure_shards(self) -> None:
         """Add what is missing, drain what is too much, forget what is on a node that is gone."""
-        nodes = collector_nodes()
+        nodes = collector_nodes(self._nodes)
         for member in list(self._shards.values()):
-            if member.node not in nodes and not member.draining:
+            member.node_id = member.node_id or nodes.get(member.node, "gone")
+            if member.node_id not in self._nodes and not member.draining:
                 self._event(f"{member.name}: its node is gone")
                 self._shards.pop(member.name)
+                with suppress(RayError):
+                    ray.kill(member.handle)
         for node, node_id in nodes.items():
             mine = [m for m in self._shards.values() if m.node == node and not m.draining]
             for member in mine:
@@ -127,7 +130,7 @@ class Supervisor:
         if member is None:
             taken = {m.name for m in self._shards.values()}
             number = next(n for n in range(1 << 30) if ingest_name(node, n) not in taken)
-            member = Member(ingest_name(node, number), None, node=node)
+            member = Member(ingest_name(node, number), None, node, node_id)
             self._shards[member.name] = member
         if not self._tell_expected():
             return False

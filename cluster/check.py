@@ -14,7 +14,7 @@ def _view(program: Program, plan: ViewPlan) -> str:
     settings = next(v for v in program.settings.views if v.name == plan.name)
     parts = [f"view {plan.name}: {', '.join(f.name for f in plan.fields)}"]
     if plan.windows is None:
-        parts.append("one row a record")
+        parts.append("one row a counter block" if plan.of == "counters" else "one row a record")
     else:
         by = "start of the flow" if plan.by_start else "arrival"
         parts.append(f"windows of {_seconds(plan.windows.width)} by {by}")

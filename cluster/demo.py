@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console, Group
 from rich.live import Live as Screen
 from rich.table import Table
@@ -33,6 +32,7 @@ from flowray.settings.quantities import duration_ns
 
 VIEW, ROWS, BY = "talkers", 10, "bytes"
 TERMINAL_SECONDS, PIPE_SECONDS = 1.0, 5.0
+PIPE_WIDTH = 100
 EXPORTERS = 7
 END_SECONDS = 20.0
 
@@ -86,7 +86,9 @@ def _exporters(live: Live, rate: int) -> Iterator[subprocess.Popen[str]]:
         *("--rate", str(rate), "--exporters", str(EXPORTERS)),
     ]
     # In a session of its own: Ctrl-C is for us, and we end it in order.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         yield process
     finally:
@@ -141,6 +143,8 @@ def _watch(
     deadline = time.monotonic() + seconds
     console = Console(stderr=True)
     full = console.is_terminal and not quiet
+    if not console.is_terminal:
+        console = Console(stderr=True, width=PIPE_WIDTH)
     screen = Screen(console=console, screen=True, auto_refresh=False) if full else None
     pulse = Pulse()
     with screen or nullcontext():

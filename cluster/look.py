@@ -32,6 +32,8 @@ from flowray.views.view import WINDOW
 ANSWER_SECONDS = 30
 REFRESH_SECONDS = 1.0
 
+PIPE_WIDTH = 120
+COUNTERS = ("packets", "bytes", "flows")
 SHARD_COLUMNS = ("state", "datagrams", "kernel_drops", "lag_seconds", "errors", "restarts")
 AGGREGATOR_COLUMNS = ("state", "open_windows", "rows_committed", "outstanding", "behind_seconds")
 
@@ -47,6 +49,11 @@ def _connected(config: Path | None) -> Iterator[tuple[Program, Any]]:
         yield program, actor
 
 
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
 def _get(ref: Any) -> Any:
     import ray
 
@@ -60,7 +67,7 @@ def status(config: Path | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found))
         return
-    console = Console()
+    console = _console()
     console.print(_members("shard", found["shards"], SHARD_COLUMNS))
     console.print(_members("aggregator", found["aggregators"], AGGREGATOR_COLUMNS))
     console.print(f"templates and facts: {found['templates'].get('entries', 'unknown')}")
@@ -69,10 +76,18 @@ def status(config: Path | None, *, as_json: bool) -> None:
 
 
 def _members(title: str, members: dict[str, Any], columns: tuple[str, ...]) -> Table:
-    table = Table(title, *columns, "what is wrong", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(title, no_wrap=True)
+    for column in columns:
+        table.add_column(column.replace("_", " "))
+    wrong = {
+        n: m["error"] or m.get("last_sink_error") or m.get("last_error") for n, m in members.items()
+    }
+    if any(wrong.values()):
+        table.add_column("what is wrong", overflow="fold")
     for name, m in members.items():
-        wrong = m["error"] or m.get("last_sink_error") or m.get("last_error") or ""
-        table.add_row(name, *(str(m.get(c, "")) for c in columns), wrong)
+        words = [wrong[name] or ""] if any(wrong.values()) else []
+        table.add_row(name, *(str(m.get(c, "")) for c in columns), *words)
     return table
 
 
@@ -90,7 +105,7 @@ def templates(config: Path | None, *, as_json: bool) -> None:
         told = datetime.fromtimestamp(entry["at"] / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
         where = (entry["exporter"], str(entry["domain"]), str(entry["version"]), told)
         table.add_row(*where, _what(entry))
-    Console().print(table)
+    _console().print(table)
 
 
 def _what(entry: dict[str, Any]) -> str:
@@ -112,7 +127,7 @@ def ledger(config: Path | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found))
         return
-    console = Console()
+    console = _console()
     exporters = Table("exporter", "account", "count")
     for address, accounts in sorted(found["exporters"].items()):
         for account, n in accounts.items():
@@ -175,25 +190,33 @@ def rows_table(view: str, rows: pa.Table, start: int) -> Table:
     if "others" in rows.column_names and not pc.any(rows["others"]).as_py():
         rows = rows.drop_columns("others")
     for name in rows.column_names:
-        numbers = name in ("packets", "bytes", "flows")
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in COUNTERS else "left", overflow="fold")
     for row in rows.to_pylist():
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
     return table
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
+def _cell(name: str, value: Any) -> str:
+    if name in COUNTERS:
+        return amount(value)
     if isinstance(value, list):
         return ",".join(map(str, value))
     return "" if value is None else str(value)
 
 
+def amount(value: float) -> str:
+    """A number in three figures and a unit: 1.39 G."""
+    units = ["", " k", " M", " G", " T", " P"]
+    while abs(value) >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.3g}{units[0]}"
+
+
 def top(config: Path | None, view: str, n: int, by: str, *, once: bool, as_json: bool) -> None:
     """The biggest rows of a view's newest open window, again and again."""
     with _connected(config) as (program, _):
-        console = Console()
+        console = _console()
         if once or as_json or not console.is_terminal:
             found = newest_rows(program, view, n, by)
             if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flowray.counters import COUNTERS
 from flowray.fields import Alternatives, Field, Registry
 
 
@@ -17,8 +18,9 @@ def elements_text(alternatives: Alternatives) -> str:
     )
 
 
-def _row(field: Field) -> dict[str, Any]:
+def _row(field: Field, of: str) -> dict[str, Any]:
     return {
+        "of": of,
         "name": field.name,
         "key": field.key,
         "type": field.kind.value,
@@ -34,18 +36,21 @@ def _row(field: Field) -> dict[str, Any]:
 
 
 def rows(registry: Registry) -> list[dict[str, Any]]:
-    """One dictionary per public field."""
-    return [_row(f) for f in registry.public()]
+    """One dictionary per public field; `of` is that of the views that may name it."""
+    flows = [_row(f, "flows") for f in registry.public()]
+    return [*flows, *(_row(f, "counters") for f in COUNTERS.public())]
 
 
 def text(registry: Registry) -> str:
-    """A table for a terminal."""
+    """Tables for a terminal."""
     lines = [f"{'name':22} {'JSON key':22} {'type':11} {'merge':6} {'filled':7} elements"]
     lines += [
         f"{f.name:22} {f.key:22} {f.kind.value:11} {f.merge.value:6} "
         f"{'yes' if f.decoded else 'not yet':7} {elements_text(f.elements)}".rstrip()
         for f in registry.public()
     ]
+    lines += ["", f"{'of: counters':34} {'type':11} what"]
+    lines += [f"{f.name:34} {f.kind.value:11} {f.doc}" for f in COUNTERS.public()]
     return "\n".join(lines)
 
 
@@ -57,9 +62,15 @@ def markdown(registry: Registry) -> str:
         "What views may name as keys and counters, by group. A configuration accepts both the name",
         "and the JSON key. *Elements* are IPFIX information elements: `8|27` are tried together",
         "(the first that is not zero), `, then` separates alternatives, `PEN:id` is an enterprise",
-        "element.",
+        "element. The *sFlow counters* at the end are for views with `of: counters` alone.",
         "This page is made by `flowray schema --markdown`; a test keeps it true.",
     ]
+    lines += [*_sections(registry), *_sections(COUNTERS)]
+    return "\n".join([*lines, ""])
+
+
+def _sections(registry: Registry) -> list[str]:
+    lines: list[str] = []
     group = ""
     for f in sorted(registry.public(), key=lambda f: list(_groups(registry)).index(f.group)):
         if f.group != group:
@@ -77,7 +88,7 @@ def markdown(registry: Registry) -> str:
             f"| `{f.name}` | `{f.key}` | {f.kind.value} | {f.merge.value} | {cell} | {filled} "
             f"| {f.doc} |"
         )
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def _groups(registry: Registry) -> dict[str, None]:

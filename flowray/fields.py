@@ -491,9 +491,11 @@ class Registry(Mapping[str, Field]):
     Iteration is in table order, which is also the order of keys in rendered rows.
     """
 
-    def __init__(self, custom: Iterable[Field] = ()) -> None:
+    def __init__(
+        self, custom: Iterable[Field] = (), rows: Iterable[Field] = (*_TABLE, *WORKING)
+    ) -> None:
         """Raises ValueError if a declared field has the name of another."""
-        self._by_name: dict[str, Field] = {f.name: f for f in (*_TABLE, *WORKING)}
+        self._by_name: dict[str, Field] = {f.name: f for f in rows}
         for field in custom:
             if field.name in self._by_name:
                 raise ValueError(f"field {field.name!r} is declared twice")

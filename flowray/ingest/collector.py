@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowray.columns import Columns, Layout
+from flowray.counters import COUNTER_LAYOUT, block_names
 from flowray.hashing import Interner
 from flowray.ingest.decode import FlowDecoder, Learned, Messages
 from flowray.ingest.enrich import Context, needed_fields, steps_for
@@ -41,10 +42,12 @@ class Collector:
         self.shard = shard
         self.incarnation = incarnation or uuid.uuid4().hex[:12]
         self.exporters = Exporters(program.settings.decode.exporters)
-        self.ledger = Ledger(self.exporters)
+        of_counters = [plan.name for plan in program.views if plan.of == "counters"]
+        self.ledger = Ledger(self.exporters, of_counters)
         self._texts = Interner(TEXT_LIMIT)
         self._maps = OperatorMaps(program.labels, program.sampling)
-        asked = [name for view in program.views for name in sorted(view.needs)]
+        of_flows = [plan for plan in program.views if plan.of == "flows"]
+        asked = [name for plan in of_flows for name in sorted(plan.needs)]
         self.layout = Layout(needed_fields(asked), program.registry)
         self._trust_exporters = program.decode.trust_exporters
         self._steps = steps_for(self.layout.names)
@@ -52,9 +55,18 @@ class Collector:
             self.layout, program.decode, self.ledger, self._texts, self._enrich
         )
         self._samples = SampleDecoder(
-            self.layout, program.decode, self.ledger, self.exporters, self._enrich
+            self.layout,
+            program.decode,
+            self.ledger,
+            self.exporters,
+            self._enrich,
+            self._offer_counters if of_counters else None,
         )
-        self._views = [View(plan, self.layout, self.ledger) for plan in program.views]
+        layouts = {"flows": self.layout, "counters": COUNTER_LAYOUT}
+        self._views = [View(plan, layouts[plan.of], self.ledger) for plan in program.views]
+        self._flow_views = [view for view in self._views if view.plan.of == "flows"]
+        self._counter_views = [view for view in self._views if view.plan.of == "counters"]
+        self._block_names = block_names()
         self._sequence = {
             (plan.name, p): 0 for plan in program.views for p in range(plan.partitions)
         }
@@ -91,8 +103,12 @@ class Collector:
             seen = np.flatnonzero(counts)
             self.ledger.add(Account.RECORDS, seen, counts[seen])
             self._count_skewed(columns, exporter)
-            for view in self._views:
+            for view in self._flow_views:
                 view.offer(columns, self._texts)
+
+    def _offer_counters(self, columns: Columns) -> None:
+        for view in self._counter_views:
+            view.offer(columns, self._block_names)
 
     def _count_skewed(self, columns: Columns, exporter: npt.NDArray[np.int64]) -> None:
         """Records that begin well after their datagram arrived: their exporter's clock is ahead of

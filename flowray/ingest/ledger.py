@@ -3,6 +3,7 @@
 Three balances hold at any time, and `problems` checks them: datagrams  received = decoded +
 malformed + refused sets       held = decoded later + expired + evicted + still held records
 offered to a view = filtered + sampled out + aggregated; aggregated = committed + still open
+A view of counters is offered counter blocks, every other one records.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Account(IntEnum):
     COUNTER_SAMPLES = 21
     DISCARD_SAMPLES = 22
     SKIPPED_SAMPLES = 23
+    COUNTER_BLOCKS = 24
 
     @property
     def label(self) -> str:
@@ -83,10 +85,14 @@ class ViewAccount(IntEnum):
 
 
 class Ledger:
-    """Counters of one shard or aggregator, by exporter and by view."""
+    """Counters of one shard or aggregator, by exporter and by view.
 
-    def __init__(self, exporters: Exporters) -> None:
+    `counter_views` are the views that are offered counter blocks in place of records.
+    """
+
+    def __init__(self, exporters: Exporters, counter_views: Iterable[str] = ()) -> None:
         self._exporters = exporters
+        self._counter_views = sorted(counter_views)
         self._counts: Counts = np.zeros((len(Account), 64), np.int64)
         self._views: dict[str, Counts] = {}
 
@@ -119,7 +125,7 @@ class Ledger:
 
     def snapshot(self) -> Snapshot:
         """{"exporters": {address: {account: n}}, "views": {view: {account: n}}}; accounts that are
-        zero are left out.
+        zero are left out. "counter_views": [view, ...] is there if there are any.
         """
         exporters = {}
         for i in np.flatnonzero(self._counts.any(axis=0)):
@@ -131,19 +137,25 @@ class Ledger:
             name: {a.label: int(row[a]) for a in ViewAccount if row[a]}
             for name, row in self._views.items()
         }
-        return {"exporters": exporters, "views": views}
+        return {"exporters": exporters, "views": views} | _counter_views(self._counter_views)
+
+
+def _counter_views(names: list[str]) -> Snapshot:
+    return {"counter_views": names} if names else {}
 
 
 def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
     """The sum of several ledgers."""
     total: Snapshot = {"exporters": {}, "views": {}}
+    counter_views: set[str] = set()
     for snapshot in snapshots:
+        counter_views.update(snapshot.get("counter_views", ()))
         for part in ("exporters", "views"):
             for name, accounts in snapshot[part].items():
                 into = total[part].setdefault(name, {})
                 for account, n in accounts.items():
                     into[account] = into.get(account, 0) + n
-    return total
+    return total | _counter_views(sorted(counter_views))
 
 
 def totals(snapshot: Snapshot) -> dict[str, int]:
@@ -176,24 +188,28 @@ def problems(
     if sums.get("sets_held", 0) != ended + held:
         found.append(f"{sums.get('sets_held', 0)} sets held, {ended + held} accounted for")
     for view, row in snapshot["views"].items():
-        found.extend(_view_problems(view, row, sums, (open_records or {}).get(view, 0)))
+        of_counters = view in snapshot.get("counter_views", ())
+        unit = Account.COUNTER_BLOCKS if of_counters else Account.RECORDS
+        still_open = (open_records or {}).get(view, 0)
+        found.extend(_view_problems(view, row, unit, sums.get(unit.label, 0), still_open))
     return found
 
 
 def _view_problems(
-    view: str, row: Mapping[str, int], sums: Mapping[str, int], still_open: int
+    view: str, row: Mapping[str, int], unit: Account, decoded: int, still_open: int
 ) -> list[str]:
     found = []
-    offered, records = row.get("offered", 0), sums.get("records", 0)
-    if offered != records:
-        found.append(f"view {view}: {records} records decoded, {offered} offered")
+    units = unit.label.replace("_", " ")
+    offered = row.get("offered", 0)
+    if offered != decoded:
+        found.append(f"view {view}: {decoded} {units} decoded, {offered} offered")
     ended = sum(row.get(a, 0) for a in ("filtered", "sampled_out", "aggregated"))
     if offered != ended:
-        found.append(f"view {view}: {offered} records offered, {ended} accounted for")
+        found.append(f"view {view}: {offered} {units} offered, {ended} accounted for")
     committed = row.get("committed", 0)
     if row.get("aggregated", 0) != committed + still_open:
         found.append(
-            f"view {view}: {row.get('aggregated', 0)} records aggregated, {committed} committed and"
+            f"view {view}: {row.get('aggregated', 0)} {units} aggregated, {committed} committed and"
             f" {still_open} open"
         )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,10 @@ SEQUENCE_ACCOUNTS = 1 << 16
 
 
 class SampleDecoder:
-    """State of all sFlow agents of a shard: their sequence accounts."""
+    """State of all sFlow agents of a shard: their sequence accounts.
+
+    `take_counters` is given counter blocks (`COUNTER_LAYOUT`); without it they are not read.
+    """
 
     def __init__(
         self,
@@ -37,10 +40,15 @@ class SampleDecoder:
         ledger: Ledger,
         exporters: Exporters,
         enrich: Enrich,
+        take_counters: Callable[[Columns], None] | None = None,
     ) -> None:
         self._decoder = SflowDecoder(
-            layout, settings.tunnels, frame_bytes=settings.sflow_frame_bytes
+            layout,
+            settings.tunnels,
+            frame_bytes=settings.sflow_frame_bytes,
+            counters=take_counters is not None,
         )
+        self._take_counters = take_counters
         self._layout = layout
         self._ledger = ledger
         self._exporters = exporters
@@ -53,6 +61,10 @@ class SampleDecoder:
         messages = self._messages(batch, result.headers)
         exporter = messages.exporter.astype(np.int64)
         self._account(exporter, result.malformed, result.headers)
+        if result.counters is not None and self._take_counters is not None:
+            at = exporter[result.counters["_packet"].astype(np.int64)]
+            self._ledger.add(Account.COUNTER_BLOCKS, at)
+            self._take_counters(result.counters)
         columns = result.columns
         if not columns.n:
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
+from flowray.counters import COUNTERS
 from flowray.errors import ConfigError
 from flowray.fields import Field, Merge, Registry
 from flowray.ingest.decode import DecodeSettings
@@ -81,6 +82,8 @@ def _decode(settings: Settings) -> DecodeSettings:
 
 
 def _view(view: ViewSettings, place: str, registry: Registry, file: str) -> ViewPlan:
+    if view.of == "counters":
+        return _counter_view(view, place, file)
     asked = [_field(n, f"{place}.keys[{i}]", registry, file) for i, n in enumerate(view.keys)]
     for key, partner in _RD_PARTNERS.items():
         if any(f.name == key for f in asked):
@@ -104,6 +107,19 @@ def _view(view: ViewSettings, place: str, registry: Registry, file: str) -> View
         renormalise=view.renormalise,
         max_keys=view.max_keys,
         partitions=view.partitions,
+    )
+
+
+def _counter_view(view: ViewSettings, place: str, file: str) -> ViewPlan:
+    """A row per counter block: the fields asked for, or all."""
+    names = view.keys or [f.name for f in COUNTERS.public()]
+    keys = [_field(n, f"{place}.keys[{i}]", COUNTERS, file) for i, n in enumerate(names)]
+    return ViewPlan(
+        name=view.name,
+        keys=tuple(dict.fromkeys(keys)),
+        values=(),
+        of="counters",
+        renormalise=False,
     )
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from flowray.settings.quantities import Duration, Octets
 
@@ -94,10 +102,11 @@ class Encoding(Model):
 
 
 class View(Model):
-    """One view of the traffic."""
+    """One view of the traffic, or of the counters that sFlow agents send."""
 
     name: Name
-    keys: list[str] = Field(min_length=1)
+    of: Literal["flows", "counters"] = "flows"
+    keys: list[str] = Field(default=[], validate_default=True)
     counters: list[Literal["packets", "bytes", "flows"]] = ["packets", "bytes", "flows"]
     filter: str | None = None
     sample: int = Field(default=1, ge=1, le=1_000_000)
@@ -111,6 +120,31 @@ class View(Model):
     partitions: int = Field(default=1, ge=1, le=64)
     encoding: Encoding = Encoding()
     sinks: list[str] = []
+
+    @field_validator("keys")
+    @classmethod
+    def _keyed(cls, keys: list[str], info: ValidationInfo) -> list[str]:
+        if not keys and info.data.get("of") == "flows":
+            raise ValueError("at least one field; only a view of counters may leave keys out")
+        return keys
+
+    # Validators see what a configuration says, not defaults.
+    @field_validator(
+        *("counters", "filter", "sample", "window", "time", "align", "lateness", "split"),
+        *("renormalise", "max_keys", "partitions"),
+    )
+    @classmethod
+    def _of_flows(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("of") == "counters":
+            raise ValueError("nothing: a view of counters has name, of, keys, encoding and sinks")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoded(cls, encoding: Encoding, info: ValidationInfo) -> Encoding:
+        if info.data.get("of") == "counters" and encoding.records != "rows":
+            raise ValueError("records: rows in a view of counters")
+        return encoding
 
     @model_validator(mode="after")
     def _windowed(self) -> View:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowray import protocols
+from flowray.counters import COUNTERS
 from flowray.fields import REGISTRY, Field, Kind, Role, Source
 from flowray.sinks import names, text_kernels, words
 from flowray.sinks.buffers import (
@@ -41,7 +42,7 @@ OMIT: Final = b"flowray.omit"
 """Metadata of a column whose key is left out of JSON objects in which it is false."""
 
 _COUNTERS: Final = ("packets", "flows", "bytes")
-_RANK: Final = {name: rank for rank, name in enumerate(REGISTRY)}
+_RANK: Final = {f: rank for rank, f in enumerate((*REGISTRY.values(), *COUNTERS.values()))}
 _BATCH_ROWS: Final = 1 << 20
 
 
@@ -57,7 +58,7 @@ _DECIMALS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 def ordered(fields: Sequence[Field]) -> list[Field]:
     """Public fields in key order: of the registry, declared ones, then packets, flows, bytes."""
     public = [f for f in fields if f.role is not Role.WORKING and f.name not in _COUNTERS]
-    public.sort(key=lambda f: _RANK.get(f.name, len(_RANK)))
+    public.sort(key=lambda f: _RANK.get(f, len(_RANK)))
     by_name = {f.name: f for f in fields}
     return [*public, *(by_name[name] for name in _COUNTERS if name in by_name)]
 

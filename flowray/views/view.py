@@ -5,6 +5,7 @@ over.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ _SHARED = ("packets", "bytes")
 class ViewPlan:
     """What a view does. Without `windows` it reduces nothing: one row a record.
 
+    `of` says what it is offered: flow records, or counter blocks (`flowray.counters`).
     `by_start`: windows by the start of the flow instead of the arrival of its datagram; `split`:
     spread long flows over the windows they touch; `sample`: keep one record in so many and multiply
     its counters.
@@ -48,6 +50,7 @@ class ViewPlan:
     keys: tuple[Field, ...]
     values: tuple[Field, ...]
     windows: Windows | None = None
+    of: Literal["flows", "counters"] = "flows"
     by_start: bool = False
     split: bool = False
     filter: Filter | None = None

@@ -15,8 +15,7 @@ from benchmark.processes import Cost, FailedError, cheapest, run
 from benchmark.report import Figure, Section, Verdict
 
 REPLAY = "flowray replay"
-NFACCTD = "nfacctd"
-NFACCTD_SMALL = "nfacctd, 100 kB buffers"
+NFACCTD, NFACCTD_SMALL = tools.NFACCTD.name, tools.NFACCTD_SMALL.name
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ LOWEST = 20_000.0
 STEP = 1.5
 CLOSE_ENOUGH = 1.08
 TRIAL_SECONDS = 2.5
-TRIES = 2
+TRIES = 3
 """A rate is taken if one of so many tries loses nothing: others on the machine only take away."""
 
 REACHED = 0.95
@@ -33,7 +33,7 @@ def highest(bench: Bench, collector: Collector) -> tuple[float, bool]:
             while not high or high / low > CLOSE_ENOUGH:
                 taken, reached = _try(bench, server, rate)
                 if taken:
-                    low = taken
+                    low = max(taken, low)
                     if not reached:
                         return low, True
                 elif rate <= LOWEST / 8:
@@ -51,14 +51,17 @@ def _next(low: float, high: float) -> float:
 
 
 def _try(bench: Bench, server: Server, rate: float) -> tuple[float, bool]:
-    """(the rate sent if nothing was lost in one of the tries, else 0; whether it was the asked)."""
+    """(the highest rate sent without loss in some tries, 0 if none; whether it was the asked)."""
+    taken = 0.0
     for _ in range(TRIES):
         before = sockets(server.port).drops
         sent = bench.source.send(server.port, rate=rate, seconds=TRIAL_SECONDS)
         lost = server.settle().drops - before
         if not lost and "Missing data" not in server.text():
-            return sent.rate, sent.rate >= rate * REACHED
-    return 0.0, True
+            taken = max(taken, sent.rate)
+            if taken >= rate * REACHED:
+                return taken, True
+    return taken, False
 
 
 def rates(bench: Bench) -> Section:

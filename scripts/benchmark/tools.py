@@ -144,9 +144,13 @@ class Collector:
     quiet: float = QUIET
 
 
-def _nfacctd_live(folder: Path, port: int) -> list[str]:
-    listen = f"nfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nnfacctd_pipe_size: {RECEIVE_BUFFER}"
-    return nfacctd(folder, listen, TUNED)
+def _nfacctd_live(buffers: NfacctdBuffers) -> Callable[[Path, int], list[str]]:
+    def command(folder: Path, port: int) -> list[str]:
+        listen = ("nfacctd_ip: 127.0.0.1", f"nfacctd_port: {port}")
+        source = "\n".join((*listen, f"nfacctd_pipe_size: {RECEIVE_BUFFER}"))
+        return nfacctd(folder, source, buffers)
+
+    return command
 
 
 def _shard(view: str, kind: str) -> Callable[[Path, int], list[Any]]:
@@ -165,7 +169,8 @@ def _up(folder: Path, port: int) -> list[Any]:
     return [FLOWRAY, "up", "-c", flowray_config(folder, "grouped", port), "--json"]
 
 
-NFACCTD = Collector("nfacctd", _nfacctd_live, nfacctd_rows)
+NFACCTD = Collector("nfacctd", _nfacctd_live(TUNED), nfacctd_rows)
+NFACCTD_SMALL = Collector("nfacctd, 100 kB buffers", _nfacctd_live(CONSERVATIVE), nfacctd_rows)
 NFCAPD = Collector("nfcapd", nfcapd)
 NFCAPD_NFDUMP = Collector(
     "nfcapd + nfdump -A", nfcapd, lambda folder: sums.read_nfdump(folder / "nfdump.csv"), nfdump

@@ -8,10 +8,13 @@ from benchmark.live import Trial
 from benchmark.processes import Cost
 from benchmark.report import Figure, Section, Verdict
 
-COLLECTORS = (tools.SHARD, tools.ON_RAY, tools.NFACCTD, tools.NFCAPD_NFDUMP)
+COLLECTORS = (
+    *(tools.SHARD, tools.ON_RAY),
+    *(tools.NFACCTD, tools.NFACCTD_SMALL, tools.NFCAPD_NFDUMP),
+)
 ACTORS = "flowray on Ray: shard and aggregator"
 DAEMONS = "flowray on Ray: all other processes"
-TARGETS = ((tools.NFACCTD.name, 5), (tools.NFCAPD_NFDUMP.name, 4))
+TARGETS = ((tools.NFACCTD.name, 5), (tools.NFACCTD_SMALL.name, 5), (tools.NFCAPD_NFDUMP.name, 4))
 
 
 def udp(bench: Bench) -> Section:

@@ -17,8 +17,8 @@ def test_page_is_what_the_registry_says() -> None:
 
 def test_names_and_keys_are_unique() -> None:
     public = rows(REGISTRY)
-    assert len({r["name"] for r in public}) == len(public)
-    assert len({r["key"] for r in public}) == len(public)
+    assert len({(r["of"], r["name"]) for r in public}) == len(public)
+    assert len({(r["of"], r["key"]) for r in public}) == len(public)
 
 
 def test_every_iana_element_exists() -> None:

@@ -6,6 +6,7 @@ is.
 
 import os
 import random
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -65,6 +66,8 @@ def main() -> None:
             return bytes(atheris.Mutate(data, most))
         return data[:1] + framing.mutate(data[1:], most - 1, seed, atheris.Mutate)
 
+    # libFuzzer runs itself again, through a shell, to merge.
+    sys.argv[0] = shlex.join([sys.executable, "-m", "tests.fuzz.run", name])
     custom = {"custom_mutator": mutate} if name in targets.FRAMED else {}
     atheris.Setup(sys.argv, run, **custom)
     atheris.Fuzz()

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowray.ingest.delivery import RETRY_SECONDS, Delivery
+from flowray.ingest.delivery import RETRY_SECONDS, Delivery, Place
 from flowray.views.aggregation import Receipt
 from flowray.views.view import Partial
 
@@ -17,11 +17,11 @@ PLACE = ("v", 0)
 class Shard:
     """Numbers partials and keeps them, as the collector does."""
 
-    def __init__(self):
-        self.kept = deque()
+    def __init__(self) -> None:
+        self.kept: deque[Partial] = deque()
         self.sequence = 0
 
-    def hand_over(self, value):
+    def hand_over(self, value: int | None) -> Partial:
         self.sequence += 1
         table = None if value is None else pa.table({"n": [value]})
         partial = Partial(*PLACE, "s", "i", self.sequence, self.sequence, table)
@@ -29,11 +29,11 @@ class Shard:
             self.kept.append(partial)
         return partial
 
-    def acknowledge(self, view, partition, sequence):
+    def acknowledge(self, view: str, partition: int, sequence: int) -> None:
         while self.kept and self.kept[0].sequence <= sequence:
             self.kept.popleft()
 
-    def unacknowledged(self, view, partition):
+    def unacknowledged(self, view: str, partition: int) -> list[Partial]:
         assert (view, partition) == PLACE
         return list(self.kept)
 
@@ -46,10 +46,10 @@ class Far:
     sequence: int = 0
     stored: tuple[int, int] = (0, 0)
     number: int = 1
-    faults: deque = field(default_factory=deque)
-    answers: list = field(default_factory=list)
+    faults: deque[str] = field(default_factory=deque)
+    answers: list[Receipt] = field(default_factory=list)
 
-    def send(self, partial, incarnation):
+    def send(self, partial: Partial, incarnation: str) -> None:
         fault = self.faults.popleft() if self.faults else "none"
         if fault == "lost":
             self.answers.append(Receipt(*PLACE, failure="lost"))
@@ -61,7 +61,7 @@ class Far:
         if fault == "crash after":
             self.crash()
 
-    def deliver(self, partial, incarnation):
+    def deliver(self, partial: Partial, incarnation: str) -> Receipt:
         name = str(self.number)
         if incarnation == name and partial.sequence > self.sequence:
             self.sequence = partial.sequence
@@ -69,18 +69,18 @@ class Far:
                 self.total += partial.table["n"][0].as_py()
         return Receipt(*PLACE, name, incarnation == name, self.stored[1])
 
-    def settle(self, place, shard, incarnation):
+    def settle(self, place: Place, shard: str, incarnation: str) -> None:
         self.checkpoint()
         self.answers.append(Receipt(*PLACE, str(self.number), True, self.stored[1]))
 
-    def receipts(self):
+    def receipts(self) -> list[Receipt]:
         answers, self.answers = self.answers, []
         return answers
 
-    def checkpoint(self):
+    def checkpoint(self) -> None:
         self.stored = self.total, self.sequence
 
-    def crash(self):
+    def crash(self) -> None:
         self.total, self.sequence = self.stored
         self.number += 1
 
@@ -88,14 +88,16 @@ class Far:
 STEPS = st.lists(
     st.one_of(
         st.integers(1, 1 << 20),
-        st.sampled_from([None, "poll", "checkpoint", "crash", "lost", "answer lost", "crash after"]),
+        st.sampled_from(
+            [None, "poll", "checkpoint", "crash", "lost", "answer lost", "crash after"]
+        ),
     ),
     max_size=60,
 )
 
 
 @given(STEPS)
-def test_every_number_is_added_exactly_once(steps):
+def test_every_number_is_added_exactly_once(steps: list[int | str | None]) -> None:
     now = [0.0]
     shard, far = Shard(), Far()
     delivery = Delivery(shard, far, [PLACE], clock=lambda: now[0])
@@ -130,9 +132,9 @@ def test_every_number_is_added_exactly_once(steps):
     assert far.stored[0] == expected
 
 
-def test_a_busy_lane_does_not_hold_up_the_others():
+def test_a_busy_lane_does_not_hold_up_the_others() -> None:
     class Slow(Far):
-        def send(self, partial, incarnation):
+        def send(self, partial: Partial, incarnation: str) -> None:
             if partial.view == "quick":
                 self.answers.append(Receipt("quick", 0, "1", True, 0))
 

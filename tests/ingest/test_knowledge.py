@@ -1,29 +1,35 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
 import pytest
 
 from flowray.ingest.decode import Learned
-from flowray.ingest.knowledge import KnowledgeStore, from_entry, to_entry
+from flowray.ingest.knowledge import Entry, KnowledgeStore, from_entry, to_entry
 from flowray.ingest.options import Topic
 from flowray.ingest.templates import TemplateKey
 from flowray.wire.flow.template import VARIABLE, Template, TemplateField
 
+Open: TypeAlias = Callable[..., KnowledgeStore]
 
-def template(number=256, at=1, exporter="192.0.2.1", length=4):
+
+def template(number: int = 256, at: int = 1, length: int = 4) -> Entry:
     fields = (TemplateField(8, length), TemplateField(82, VARIABLE), TemplateField(5, 8, 29305))
     key = TemplateKey(7, 3, 10, number)
-    return to_entry(exporter, Learned(key, Template(number, fields, 1), None, at))
+    return to_entry("192.0.2.1", Learned(key, Template(number, fields, 1), None, at))
 
 
-def fact(number=1, value=1000, at=1, exporter="192.0.2.1"):
+def fact(number: int = 1, value: int | bytes = 1000, at: int = 1) -> Entry:
     key = TemplateKey(7, 3, 9, 0)
-    return to_entry(exporter, Learned(key, None, (Topic.SAMPLER, number, value), at))
+    return to_entry("192.0.2.1", Learned(key, None, (Topic.SAMPLER, number, value), at))
 
 
 @pytest.fixture
-def opened(tmp_path):
+def opened(tmp_path: Path) -> Iterator[Open]:
     """Open the store of this test, any number of times."""
-    stores = []
+    stores: list[KnowledgeStore] = []
 
-    def open_store(**options):
+    def open_store(**options: Any) -> KnowledgeStore:
         stores.append(KnowledgeStore(tmp_path / "t.jsonl", **options))
         return stores[-1]
 
@@ -32,7 +38,7 @@ def opened(tmp_path):
         store.close()
 
 
-def test_entries_come_back_as_they_were():
+def test_entries_come_back_as_they_were() -> None:
     address, learned = from_entry(template())
     assert address == "192.0.2.1"
     assert learned.key == TemplateKey(0, 3, 10, 256)
@@ -44,7 +50,7 @@ def test_entries_come_back_as_they_were():
         assert learned.at == 1
 
 
-def test_news_since_a_generation(opened):
+def test_news_since_a_generation(opened: Open) -> None:
     store = opened()
     store.publish([template(256), fact(1)])
     epoch, generation, news = store.since("", 0)
@@ -54,7 +60,7 @@ def test_news_since_a_generation(opened):
     assert store.since(epoch, generation)[2] == [template(257)]
 
 
-def test_the_later_told_replaces_the_earlier(opened):
+def test_the_later_told_replaces_the_earlier(opened: Open) -> None:
     store = opened()
     store.publish([template(at=5, length=8)])
     store.publish([template(at=3, length=4)])
@@ -63,7 +69,7 @@ def test_the_later_told_replaces_the_earlier(opened):
     assert store.entries() == [template(at=6, length=2)]
 
 
-def test_a_store_that_came_back_knows_all_and_says_so(opened):
+def test_a_store_that_came_back_knows_all_and_says_so(opened: Open) -> None:
     times = iter([1, 2])
     store = opened(clock=lambda: next(times))
     store.publish([template(256), fact(1)])
@@ -74,7 +80,7 @@ def test_a_store_that_came_back_knows_all_and_says_so(opened):
     assert back.since(*known)[0] != known[0]
 
 
-def test_a_torn_last_line_is_left_out(tmp_path, opened):
+def test_a_torn_last_line_is_left_out(tmp_path: Path, opened: Open) -> None:
     path = tmp_path / "t.jsonl"
     store = opened()
     store.publish([template(256), template(257)])
@@ -87,7 +93,7 @@ def test_a_torn_last_line_is_left_out(tmp_path, opened):
     assert opened().entries() == [template(256), template(258)]
 
 
-def test_the_store_is_bounded(opened):
+def test_the_store_is_bounded(opened: Open) -> None:
     store = opened(limit=10)
     store.publish([fact(i) for i in range(50)])
     assert len(store) == 10
@@ -96,7 +102,7 @@ def test_the_store_is_bounded(opened):
     assert fact(3, value=7, at=9) in store.entries()
 
 
-def test_the_file_does_not_grow_with_repetition(tmp_path, opened):
+def test_the_file_does_not_grow_with_repetition(tmp_path: Path, opened: Open) -> None:
     path = tmp_path / "t.jsonl"
     store = opened()
     for at in range(3000):

@@ -1,5 +1,7 @@
 import socket
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +18,14 @@ ARRIVAL = 1_700_000_000_000_000_000
 PATIENCE = 5.0
 
 
-def receiver(*urls, allow=(), **options):
+def receiver(*urls: str, allow: Sequence[str] = (), **options: Any) -> tuple[Receiver, Exporters]:
     exporters = Exporters()
     return Receiver(urls, exporters, Ledger(exporters), allow=allow, **options), exporters
 
 
-def send(port, *payloads, source="127.0.0.1", family=socket.AF_INET):
+def send(
+    port: int, *payloads: bytes, source: str = "127.0.0.1", family: int = socket.AF_INET
+) -> None:
     target = "127.0.0.1" if family == socket.AF_INET else "::1"
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         if source:
@@ -30,9 +34,9 @@ def send(port, *payloads, source="127.0.0.1", family=socket.AF_INET):
             sock.sendto(payload, (target, port))
 
 
-def everything(r):
+def everything(r: Receiver) -> list[tuple[bytes, str]]:
     """All (payload, address) that wait, without copying the batch's own figures."""
-    found = []
+    found: list[tuple[bytes, str]] = []
     while (batch := r.receive(0.05)) is not None:
         found += [
             (batch.payload(i), r._exporters.address(int(batch.exporter[i])))
@@ -41,7 +45,7 @@ def everything(r):
     return found
 
 
-def test_dual_stack_socket_takes_both_families():
+def test_dual_stack_socket_takes_both_families() -> None:
     r, _ = receiver("udp://[::]:0", clock=lambda: ARRIVAL)
     port = r.listeners[0].port
     send(port, b"four", source="127.0.0.7")
@@ -52,31 +56,33 @@ def test_dual_stack_socket_takes_both_families():
     r.close()
 
 
-def test_arrival_is_the_clock_and_never_decreases():
+def test_arrival_is_the_clock_and_never_decreases() -> None:
     times = iter([ARRIVAL, ARRIVAL - 5, ARRIVAL + 3])
     r, _ = receiver("udp://127.0.0.1:0", clock=lambda: next(times))
-    seen = []
+    seen: list[Any] = []
     for payload in (b"a", b"b", b"c"):
         send(r.listeners[0].port, payload)
         batch = r.receive(PATIENCE)
+        assert batch is not None
         seen += batch.arrival.tolist()
     assert seen == [ARRIVAL, ARRIVAL, ARRIVAL + 3]
     r.close()
 
 
-def test_several_sockets_end_in_one_batch():
+def test_several_sockets_end_in_one_batch() -> None:
     r, _ = receiver("udp://127.0.0.1:0", "udp://[::1]:0", "udp://127.0.0.1:0")
     for number, listener in enumerate(r.listeners):
         family = listener.family
         source = "::1" if family == socket.AF_INET6 else "127.0.0.1"
         send(listener.port, b"%d" % number, source=source, family=family)
     batch = r.receive(PATIENCE)
+    assert batch is not None
     assert sorted(batch.payload(i) for i in range(len(batch))) == [b"0", b"1", b"2"]
     r.close()
 
 
 @pytest.mark.parametrize("size", [0, 1, HEAD - 1, HEAD, HEAD + 1, 9000, 65_507])
-def test_datagrams_of_any_size_are_whole(size):
+def test_datagrams_of_any_size_are_whole(size: int) -> None:
     r, _ = receiver("udp://127.0.0.1:0")
     payload = np.random.default_rng(size).bytes(size)
     send(r.listeners[0].port, b"before", payload, b"after")
@@ -84,11 +90,12 @@ def test_datagrams_of_any_size_are_whole(size):
     r.close()
 
 
-def test_batches_are_bounded_by_the_slots():
+def test_batches_are_bounded_by_the_slots() -> None:
     r, _ = receiver("udp://127.0.0.1:0", slots=16)
     payloads = [b"%d" % i for i in range(50)]
     send(r.listeners[0].port, *payloads)
-    sizes, seen = [], []
+    sizes: list[int] = []
+    seen: list[bytes] = []
     while (batch := r.receive(0.05)) is not None:
         sizes.append(len(batch))
         seen += [batch.payload(i) for i in range(len(batch))]
@@ -97,7 +104,7 @@ def test_batches_are_bounded_by_the_slots():
     r.close()
 
 
-def test_senders_that_are_not_allowed_are_accounted_and_left_out():
+def test_senders_that_are_not_allowed_are_accounted_and_left_out() -> None:
     r, _ = receiver("udp://[::]:0", allow=["127.0.1.0/24", "::1"])
     port = r.listeners[0].port
     send(port, b"good", source="127.0.1.9")
@@ -110,7 +117,7 @@ def test_senders_that_are_not_allowed_are_accounted_and_left_out():
     r.close()
 
 
-def test_refused_addresses_do_not_use_up_exporter_numbers():
+def test_refused_addresses_do_not_use_up_exporter_numbers() -> None:
     r, exporters = receiver("udp://127.0.0.1:0", allow=["192.0.2.0/24"])
     lo = np.arange(5000, dtype=np.uint64) + np.uint64(0xFFFF_0A00_0000)
     for part in np.split(lo, 50):
@@ -121,7 +128,7 @@ def test_refused_addresses_do_not_use_up_exporter_numbers():
     r.close()
 
 
-def test_kernel_drops_are_counted():
+def test_kernel_drops_are_counted() -> None:
     r, _ = receiver("udp://127.0.0.1:0", buffer_octets=8192)
     send(r.listeners[0].port, *[b"x" * 1000] * 500)
     r.watch()
@@ -132,7 +139,7 @@ def test_kernel_drops_are_counted():
     r.close()
 
 
-def test_a_socket_turned_away_keeps_its_queue_and_gets_no_more():
+def test_a_socket_turned_away_keeps_its_queue_and_gets_no_more() -> None:
     old, _ = receiver("udp://127.0.0.1:0")
     port = old.listeners[0].port
     send(port, *[b"before"] * 20)
@@ -146,7 +153,7 @@ def test_a_socket_turned_away_keeps_its_queue_and_gets_no_more():
     new.close()
 
 
-def test_a_taken_port_is_one_clear_line():
+def test_a_taken_port_is_one_clear_line() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
@@ -155,7 +162,7 @@ def test_a_taken_port_is_one_clear_line():
     assert str(caught.value) == f"cannot listen on udp://127.0.0.1:{port}: Address already in use"
 
 
-def test_nothing_comes_from_closed_sockets():
+def test_nothing_comes_from_closed_sockets() -> None:
     r, _ = receiver("udp://127.0.0.1:0")
     r.close()
     assert r.take() is None
@@ -164,7 +171,7 @@ def test_nothing_comes_from_closed_sockets():
 
 
 @given(st.lists(st.ip_addresses(v=4) | st.ip_addresses(v=6), min_size=1, max_size=20))
-def test_sender_addresses_as_their_words(addresses):
+def test_sender_addresses_as_their_words(addresses: list[IPv4Address | IPv6Address]) -> None:
     slots = Slots(len(addresses))
     for i, address in enumerate(addresses):
         mapped = address if isinstance(address, IPv6Address) else IPv6Address(f"::ffff:{address}")
@@ -175,7 +182,7 @@ def test_sender_addresses_as_their_words(addresses):
 
 
 @given(st.lists(st.ip_addresses(v=4), min_size=1, max_size=20))
-def test_sender_addresses_of_an_ipv4_socket(addresses: list[IPv4Address]):
+def test_sender_addresses_of_an_ipv4_socket(addresses: list[IPv4Address]) -> None:
     slots = Slots(len(addresses))
     for i, address in enumerate(addresses):
         slots._names[i, 4:8] = np.frombuffer(address.packed, np.uint8)

@@ -1,5 +1,13 @@
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
 import pytest
-from tests.ingest.live_rig import Rig, generated, port_of, scaled, send, wait_for
+
+from flowray.wire.packets import PacketBatch
+from tests.ingest.live_rig import Batches, Rig, generated, port_of, scaled, send, wait_for
+
+Make: TypeAlias = Callable[..., Rig]
 
 VIEWS = [
     {"name": "hosts", "keys": ["peer_src_ip", "src_host", "in_iface_name"], "window": "2s"},
@@ -9,10 +17,10 @@ VIEWS = [
 
 
 @pytest.fixture
-def rig(tmp_path):
-    made = []
+def rig(tmp_path: Path) -> Iterator[Make]:
+    made: list[Rig] = []
 
-    def make(views=VIEWS, **settings):
+    def make(views: Sequence[dict[str, Any]] = VIEWS, **settings: Any) -> Rig:
         made.append(Rig(tmp_path, views, **settings))
         return made[-1]
 
@@ -21,13 +29,7 @@ def rig(tmp_path):
         one.close()
 
 
-def received(rig):
-    return sum(s.status()["datagrams"] for s in rig.shards) + sum(
-        f["datagrams"] for f in rig.drained
-    )
-
-
-def test_what_exporters_send_is_committed(rig):
+def test_what_exporters_send_is_committed(rig: Make) -> None:
     r = rig()
     specs, batches, truth = generated(2)
     shard = r.start("s0")
@@ -41,16 +43,17 @@ def test_what_exporters_send_is_committed(rig):
         assert r.sums(view) == scaled(truth)
 
 
-def split(batches):
+def split(batches: Batches) -> tuple[Batches, Batches]:
     """The first round of each exporter, which has its templates and options; and the rest."""
-    seen, first, rest = set(), [], []
+    seen: set[int] = set()
+    first, rest = [], []
     for batch in batches:
         (rest if batch[1] in seen else first).append(batch)
         seen.add(batch[1])
     return first, rest
 
 
-def test_a_new_shard_knows_all_templates_before_it_receives(rig):
+def test_a_new_shard_knows_all_templates_before_it_receives(rig: Make) -> None:
     r = rig()
     specs, batches, truth = generated(2)
     first, rest = split(batches)
@@ -67,7 +70,7 @@ def test_a_new_shard_knows_all_templates_before_it_receives(rig):
     assert r.sums("raw") == scaled(truth)
 
 
-def test_data_waits_for_a_template_that_another_shard_learns(rig):
+def test_data_waits_for_a_template_that_another_shard_learns(rig: Make) -> None:
     r = rig()
     specs, batches, truth = generated(1)
     first, rest = split(batches)
@@ -83,7 +86,7 @@ def test_data_waits_for_a_template_that_another_shard_learns(rig):
     assert r.sums("hosts")["flows"] == len(truth)
 
 
-def test_restart_and_growth_while_exporters_send_lose_nothing(rig):
+def test_restart_and_growth_while_exporters_send_lose_nothing(rig: Make) -> None:
     r = rig()
     specs, batches, truth = generated(4, rate=3000)
     one = r.start("s0")
@@ -106,7 +109,7 @@ def test_restart_and_growth_while_exporters_send_lose_nothing(rig):
     assert r.sums("hosts") == scaled(truth)
 
 
-def test_a_lost_aggregator_changes_no_total(rig):
+def test_a_lost_aggregator_changes_no_total(rig: Make) -> None:
     r = rig()
     specs, batches, truth = generated(3)
     third = len(batches) // 3
@@ -127,7 +130,7 @@ def test_a_lost_aggregator_changes_no_total(rig):
         assert r.sums(view) == scaled(truth)
 
 
-def test_while_aggregators_are_away_partials_do_not_pile_up(rig):
+def test_while_aggregators_are_away_partials_do_not_pile_up(rig: Make) -> None:
     r = rig(VIEWS[:1])
     specs, batches, truth = generated(2)
     shard = r.start("s0")
@@ -145,13 +148,13 @@ def test_while_aggregators_are_away_partials_do_not_pile_up(rig):
     assert r.sums("hosts") == scaled(truth)
 
 
-def test_a_failing_batch_does_not_end_the_shard(rig):
+def test_a_failing_batch_does_not_end_the_shard(rig: Make) -> None:
     r = rig(VIEWS[:1])
     specs, batches, _ = generated(1)
     shard = r.start("s0")
     feed, failures = shard._collector.feed, iter([True, True])
 
-    def faulty(batch):
+    def faulty(batch: PacketBatch) -> None:
         if next(failures, False):
             raise ValueError("made up")
         feed(batch)
@@ -160,14 +163,14 @@ def test_a_failing_batch_does_not_end_the_shard(rig):
     sent = 0
     while shard.status()["errors"] < 2:
         sent += send(port_of(shard), specs, batches[:3])
-        wait_for(lambda: shard.status()["datagrams"] == sent, "arrival")
+        wait_for(lambda n=sent: shard.status()["datagrams"] == n, "arrival")
     shard.check()
     assert shard.status()["last_error"] == "ValueError: made up"
     send(port_of(shard), specs, batches)
     wait_for(lambda: shard.figures()["ledger"]["views"].get("hosts"), "records")
 
 
-def test_a_dead_thread_is_told(rig):
+def test_a_dead_thread_is_told(rig: Make) -> None:
     shard = rig(VIEWS[:1]).start("s0")
     shard.check()
     shard._run = None
@@ -180,7 +183,7 @@ def test_a_dead_thread_is_told(rig):
     shard._stop.set()
 
 
-def test_full_memory_stops_receiving_until_there_is_room(rig):
+def test_full_memory_stops_receiving_until_there_is_room(rig: Make) -> None:
     r = rig(VIEWS[2:], shard_memory="1KiB")
     specs, batches, truth = generated(1)
     shard = r.start("s0")
@@ -189,7 +192,7 @@ def test_full_memory_stops_receiving_until_there_is_room(rig):
     for aggregation in r.transport.aggregations.values():
         aggregation._pause_ns = 0  # a checkpoint at each tick
 
-    def arrived():
+    def arrived() -> bool:
         for aggregation in r.transport.aggregations.values():
             aggregation.tick()
         return shard.status()["datagrams"] == sent

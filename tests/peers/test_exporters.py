@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +24,7 @@ from flowray.ingest.delivery import LocalTransport
 from flowray.ingest.knowledge import KnowledgeStore
 from flowray.ingest.ledger import merge_snapshots, problems, totals
 from flowray.ingest.shard import Shard
-from flowray.settings.compile import compile_settings
+from flowray.settings.compile import Program, compile_settings
 from flowray.settings.load import parse_settings
 from flowray.sinks.base import MemorySink
 from flowray.sinks.render import render
@@ -115,25 +117,35 @@ class Live:
         ledger = merge_snapshots([figures["ledger"], self.aggregation.ledger()])
         assert problems(ledger, held=figures["sets_held"]) == []
         assert (figures["kernel_drops"], figures["errors"], figures["unacknowledged"]) == (0, 0, 0)
-        sums: Sums = {}
-        for table in self.sink.tables.values():
-            for row in self.render(table).to_pylist():
-                key = row["ip_src"], row["ip_dst"], row["port_src"], row["port_dst"]
-                proto = {"tcp": TCP, "udp": UDP}[row["ip_proto"]]
-                packets, octets = sums.get((*key, proto), (0, 0))
-                sums[*key, proto] = packets + row["packets"], octets + row["bytes"]
-        return sums, totals(ledger)
+        rows = [row for t in self.sink.tables.values() for row in self.render(t).to_pylist()]
+        return summed(rows), totals(ledger)
+
+
+def summed(rows: Iterable[dict[str, Any]]) -> Sums:
+    sums: Sums = {}
+    for row in rows:
+        key = row["ip_src"], row["ip_dst"], row["port_src"], row["port_dst"]
+        proto = {"tcp": TCP, "udp": UDP}[row["ip_proto"]]
+        packets, octets = sums.get((*key, proto), (0, 0))
+        sums[*key, proto] = packets + row["packets"], octets + row["bytes"]
+    return sums
+
+
+def program_of(sinks: Mapping[str, object] | None = None, **more: object) -> Program:
+    view = {
+        "name": "flows",
+        "keys": ["src_host", "dst_host", "src_port", "dst_port", "proto"],
+        "window": "1h",
+        "sinks": list(sinks or ()),
+    }
+    listen = {"flows": ["udp://127.0.0.1:0"]}
+    settings = {"listen": listen, "views": [view], "sinks": dict(sinks or {}), **more}
+    return compile_settings(parse_settings(settings, "test"), "test")
 
 
 @contextmanager
 def listening(folder: Path, **decode: object) -> Iterator[Live]:
-    keys = ["src_host", "dst_host", "src_port", "dst_port", "proto"]
-    settings = {
-        "listen": {"flows": ["udp://127.0.0.1:0"]},
-        "decode": decode,
-        "views": [{"name": "flows", "keys": keys, "window": "1h"}],
-    }
-    program = compile_settings(parse_settings(settings, "test"), "test")
+    program = program_of(decode=decode)
     sink = MemorySink()
     aggregation = Aggregation(program.views[0], [sink])
     aggregation.expect(["s"])
@@ -173,6 +185,33 @@ def test_softflowd(peer: Peer, traffic: Traffic, tmp_path: Path, version: int) -
         sums, accounts = live.finish()
     assert sums == traffic.ip
     assert accounts["records"] >= len(traffic.ip)
+
+
+@pytest.mark.ray
+def test_softflowd_on_ray(
+    peer: Peer, ray_local: ModuleType, traffic: Traffic, tmp_path: Path
+) -> None:
+    from cluster.live import running
+    from cluster.topology import absolute, plan_of, with_ports
+
+    program = peer("softflowd")
+    given = program_of(
+        sinks={"out": {"type": "jsonl", "path": f"{tmp_path}/out"}},
+        state={"path": f"{tmp_path}/state"},
+        cluster={"shards": 1},
+    )
+    settings = with_ports(absolute(given.settings))
+    plan = plan_of(compile_settings(settings, "test"), "test")
+    with running(plan) as live:
+        live.wait_ready()
+        target = f"127.0.0.1:{urlsplit(settings.listen.flows[0]).port}"
+        options = ("-d", "-c", "none", "-p", tmp_path / "pid", "-v", 10)
+        run(program, *options, "-r", traffic.path, "-n", target)
+        end = live.drain()
+    assert (end["problems"], end["kernel_drops"]) == ([], 0)
+    files = (tmp_path / "out").rglob("*.jsonl")
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert summed(rows) == traffic.ip
 
 
 @pytest.mark.parametrize("version", [5, 9, 10])

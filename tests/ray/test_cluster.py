@@ -3,12 +3,17 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from actors.naming import NAMESPACE, aggregate_name
-from cluster.live import running
+from cluster.live import Live, running
 from cluster.topology import plan_of, with_ports
+from flowray.generate import Truth
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import parse_settings
 from tests.ingest.live_rig import generated, scaled, send, wait_for
@@ -22,7 +27,7 @@ VIEWS = [
 
 
 @pytest.fixture
-def live(ray_local, tmp_path):
+def live(ray_local: ModuleType, tmp_path: Path) -> Iterator[Live]:
     """One shard and an aggregator for each view."""
     content = {
         "listen": {"flows": ["udp://127.0.0.1:0"]},
@@ -37,16 +42,16 @@ def live(ray_local, tmp_path):
         yield one
 
 
-def port(live):
+def port(live: Live) -> int:
     return int(live.plan.settings.listen.flows[0].rpartition(":")[2])
 
 
-def healthy(live):
+def healthy(live: Live) -> list[str]:
     shards = live.status()["shards"]
     return [name for name, s in shards.items() if s["state"] == "healthy"]
 
 
-def check(summary, sent, truth):
+def check(summary: dict[str, Any], sent: int, truth: Truth) -> None:
     assert summary["problems"] == []
     assert summary["datagrams"] + summary["kernel_drops"] == sent
     assert summary["kernel_drops"] == 0
@@ -56,7 +61,7 @@ def check(summary, sent, truth):
         assert committed == scaled(truth)
 
 
-def test_shards_come_and_go_while_exporters_send(live, tmp_path):
+def test_shards_come_and_go_while_exporters_send(live: Live, tmp_path: Path) -> None:
     import ray
 
     specs, batches, truth = generated(4)
@@ -78,13 +83,16 @@ def test_shards_come_and_go_while_exporters_send(live, tmp_path):
     assert rows == len(truth)
 
 
-def test_a_killed_aggregator_changes_no_total(live):
+def test_a_killed_aggregator_changes_no_total(live: Live) -> None:
     import ray
 
     specs, batches, truth = generated(3)
     third = len(batches) // 3
     sent = send(port(live), specs, batches[:third])
-    statuses = lambda: live.status()["aggregators"].values()  # noqa: E731
+
+    def statuses() -> list[dict[str, Any]]:
+        return list(live.status()["aggregators"].values())
+
     wait_for(lambda: all(a.get("checkpoints") for a in statuses()), "checkpoints")
     sent += send(port(live), specs, batches[third : 2 * third])
     for view in ("hosts", "raw"):
@@ -94,12 +102,12 @@ def test_a_killed_aggregator_changes_no_total(live):
     check(live.drain(), sent, truth)
 
 
-def test_a_hung_shard_is_replaced(live):
+def test_a_hung_shard_is_replaced(live: Live) -> None:
     (name,) = healthy(live)
     before = live.status()["shards"][name]
     os.kill(before["pid"], signal.SIGSTOP)
 
-    def replaced():
+    def replaced() -> bool:
         shard = live.status()["shards"][name]
         return shard["state"] == "healthy" and shard["pid"] != before["pid"]
 
@@ -110,7 +118,7 @@ def test_a_hung_shard_is_replaced(live):
     check(summary, sent, truth)
 
 
-def test_actors_read_well(live):
+def test_actors_read_well(live: Live) -> None:
     import ray
 
     names = {e["name"] for e in ray.util.list_named_actors(all_namespaces=True)}

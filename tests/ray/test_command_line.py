@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,13 +17,15 @@ pytestmark = pytest.mark.ray
 COMMAND = [sys.executable, "-m", "cluster.cli"]
 
 
-def flowray(*arguments, code=0):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120)
+def flowray(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*COMMAND, *arguments], check=False, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == code, done.stderr
     return done
 
 
-def test_up_and_down_and_everything_between(tmp_path):
+def test_up_and_down_and_everything_between(tmp_path: Path) -> None:
     config = tmp_path / "flowray.yaml"
     config.write_text(
         yaml.safe_dump(
@@ -49,7 +52,7 @@ def test_up_and_down_and_everything_between(tmp_path):
         specs, batches, truth = generated(1)
         sent = send(port, specs, batches)
 
-        def arrived():
+        def arrived() -> bool:
             status = json.loads(flowray("status", "--json", *option).stdout)
             return sum(s["datagrams"] for s in status["shards"].values()) == sent
 
@@ -80,10 +83,11 @@ def test_up_and_down_and_everything_between(tmp_path):
     assert "nothing runs" in flowray("status", *option, code=2).stderr
 
 
-def test_the_demo_ends_by_itself_and_balances():
+def test_the_demo_ends_by_itself_and_balances() -> None:
     environment = {**os.environ, "TERM": "dumb"}
     done = subprocess.run(
         [*COMMAND, "demo", "--for", "6s", "--rate", "2000"],
+        check=False,
         capture_output=True,
         text=True,
         timeout=120,

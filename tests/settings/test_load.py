@@ -1,5 +1,6 @@
 """A configuration's mistakes are one line each: file, place, found, allowed."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,61 @@ def test_mistakes(content: Any, line: str) -> None:
     assert str(caught.value) == line
 
 
+_NOTHING = "allowed nothing: a view of counters has name, of, keys, encoding and sinks"
+
+
+@pytest.mark.parametrize(
+    ("view", "line"),
+    [
+        ({"window": "5m"}, f"f: views[0].window: found '5m', {_NOTHING}"),
+        ({"filter": "vlan = 1"}, f"f: views[0].filter: found 'vlan = 1', {_NOTHING}"),
+        ({"sample": 10}, f"f: views[0].sample: found 10, {_NOTHING}"),
+        ({"split": True}, f"f: views[0].split: found True, {_NOTHING}"),
+        ({"renormalise": True}, f"f: views[0].renormalise: found True, {_NOTHING}"),
+        ({"counters": ["bytes"]}, f"f: views[0].counters: found ['bytes'], {_NOTHING}"),
+        ({"partitions": 2}, f"f: views[0].partitions: found 2, {_NOTHING}"),
+        (
+            {"encoding": {"records": "plain"}},
+            "f: views[0].encoding: found {'records': 'plain'}, allowed records: rows in a view of"
+            " counters",
+        ),
+        (
+            {"keys": ["ifSpeeed"]},
+            "f: views[0].keys[0]: found 'ifSpeeed', allowed a field of `flowray schema`; did you"
+            " mean ifSpeed?",
+        ),
+        (
+            {"keys": ["vlan", "src_host"]},
+            "f: views[0].keys[1]: found 'src_host', allowed a field of `flowray schema`",
+        ),
+        (
+            {"of": "flows"},
+            "f: views[0].keys: found [], allowed at least one field; only a view of counters may"
+            " leave keys out",
+        ),
+        (
+            {"of": "flows", "keys": ["ifSpeed"]},
+            "f: views[0].keys[0]: found 'ifSpeed', allowed a field of `flowray schema`",
+        ),
+        ({"of": "polls"}, "f: views[0].of: found 'polls', allowed 'flows' or 'counters'"),
+    ],
+)
+def test_mistakes_in_views_of_counters(view: dict[str, Any], line: str) -> None:
+    content = {"views": [{"name": "a", "of": "counters", **view}]}
+    with pytest.raises(ConfigError) as caught:
+        compile_settings(parse_settings(content, "f"), "f")
+    assert str(caught.value) == line
+
+
+def test_settings_of_a_view_of_counters_survive_a_copy() -> None:
+    """Defaults are no options that were given."""
+    settings = parse_settings({"views": [{"name": "a", "of": "counters"}]}, "f")
+    copied = pickle.loads(pickle.dumps(settings))
+    assert compile_settings(copied, "f").views == compile_settings(settings, "f").views
+
+
 def test_unknown_option_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"views\[0\].windw: .*allowed name, keys, counters"):
+    with pytest.raises(ConfigError, match=r"views\[0\].windw: .*allowed name, of, keys, counters"):
         parse_settings({"views": [{"name": "a", "keys": ["proto"], "windw": "5m"}]}, "f")
 
 

@@ -1,25 +1,29 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
 from flowray.ingest.ledger import ViewAccount
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import parse_settings
-from flowray.sinks.base import MemorySink, SinkError
+from flowray.sinks.base import Commit, MemorySink, SinkError
 from flowray.views.aggregate import END_OF_INPUT
-from flowray.views.aggregation import Aggregation
+from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.checkpoint import Checkpoint, CheckpointError, decode, encode
-from flowray.views.view import Partial
+from flowray.views.view import Partial, ViewPlan
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 
 
-def plan(keys=("src_port", "label"), **view):
+def plan(keys: Sequence[str] = ("src_port", "label"), **view: Any) -> ViewPlan:
     content = {"views": [{"name": "v", "keys": list(keys), "window": "10s", **view}]}
     return compile_settings(parse_settings(content, "test"), "test").views[0]
 
 
-def rows(*ports, window=START, revision=0, label=b"a"):
+def rows(*ports: int, window: int = START, revision: int = 0, label: bytes = b"a") -> pa.Table:
     n = len(ports)
     return pa.table(
         {
@@ -39,27 +43,36 @@ def rows(*ports, window=START, revision=0, label=b"a"):
 class Rig:
     """An aggregation that can be lost and started again, with a clock that is set by hand."""
 
-    def __init__(self, path, view=None, sink=None):
+    def __init__(
+        self, path: Path, view: ViewPlan | None = None, sink: MemorySink | None = None
+    ) -> None:
         self.now = START
         self.view = view or plan()
         self.sink = sink or MemorySink()
         self.checkpoint = Checkpoint(path / "c")
         self.start()
 
-    def start(self):
+    def start(self) -> None:
         self.now += 1  # another incarnation
         self.aggregation = Aggregation(
             self.view, [self.sink], checkpoint=self.checkpoint, clock=lambda: self.now
         )
         self.aggregation.expect(["s"])
 
-    def send(self, sequence, table=None, watermark=START, shard="s", incarnation="i1"):
+    def send(
+        self,
+        sequence: int,
+        table: pa.Table | None = None,
+        watermark: int = START,
+        shard: str = "s",
+        incarnation: str = "i1",
+    ) -> Receipt:
         partial = Partial("v", 0, shard, incarnation, sequence, watermark, table)
         return self.aggregation.deliver(partial, self.aggregation.incarnation)
 
-    def counts(self):
+    def counts(self) -> dict[tuple[int, int, int], int]:
         """{(window offset in s, revision, port): flows} of all commits."""
-        found = {}
+        found: dict[tuple[int, int, int], int] = {}
         for table in self.sink.tables.values():
             for row in table.to_pylist():
                 place = (row["_window"] - START) // SECOND, row["_revision"], row["src_port"]
@@ -67,7 +80,7 @@ class Rig:
         return found
 
 
-def test_a_state_comes_back_as_it_was():
+def test_a_state_comes_back_as_it_was() -> None:
     description = {"open": [[START, 0]], "accounts": [1, 2]}
     tables = {"window": rows(1, 2, 3), "empty": rows()}
     back, again = decode(encode((description, tables)))
@@ -77,31 +90,33 @@ def test_a_state_comes_back_as_it_was():
 
 
 @pytest.mark.parametrize("damage", [b"", b"flowray\x01", lambda c: c[:-1], lambda c: c[:40]])
-def test_a_damaged_checkpoint_is_told(damage):
+def test_a_damaged_checkpoint_is_told(damage: bytes | Callable[[bytes], bytes]) -> None:
     content = encode(({"open": []}, {"window": rows(1)}))
     with pytest.raises(CheckpointError):
         decode(damage(content) if callable(damage) else damage)
 
 
-def test_one_flipped_bit_is_told():
+def test_one_flipped_bit_is_told() -> None:
     content = bytearray(encode(({"open": []}, {"window": rows(1)})))
     content[len(content) // 2] ^= 4
     with pytest.raises(CheckpointError):
         decode(bytes(content))
 
 
-def test_a_checkpoint_is_replaced_as_a_whole(tmp_path):
+def test_a_checkpoint_is_replaced_as_a_whole(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "deep" / "c")
     assert checkpoint.load() is None
     checkpoint.store(({"n": 1}, {}))
     checkpoint.store(({"n": 2}, {"t": rows(1)}))
-    description, tables = checkpoint.load()
+    stored = checkpoint.load()
+    assert stored is not None
+    description, tables = stored
     assert description == {"n": 2}
     assert tables["t"].num_rows == 1
     assert [p.name for p in checkpoint.path.parent.iterdir()] == ["c"]
 
 
-def test_a_lost_aggregator_goes_on_from_its_checkpoint(tmp_path):
+def test_a_lost_aggregator_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.send(1, rows(1, 2, label=b"one"))
     assert rig.aggregation.settle("s", "i1").acknowledged == 1
@@ -119,7 +134,7 @@ def test_a_lost_aggregator_goes_on_from_its_checkpoint(tmp_path):
     assert rig.aggregation.status()["committed"] == {"packets": 40, "bytes": 400, "flows": 4}
 
 
-def test_acknowledged_is_only_what_a_checkpoint_holds(tmp_path):
+def test_acknowledged_is_only_what_a_checkpoint_holds(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     assert rig.send(1, rows(1)).acknowledged == 0
     rig.now += 4 * SECOND
@@ -130,7 +145,7 @@ def test_acknowledged_is_only_what_a_checkpoint_holds(tmp_path):
     assert rig.send(3, rows(1)).acknowledged == 2
 
 
-def test_nothing_is_closed_before_it_is_told_whom_to_expect(tmp_path):
+def test_nothing_is_closed_before_it_is_told_whom_to_expect(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.aggregation = Aggregation(rig.view, [rig.sink], clock=lambda: rig.now)
     rig.send(1, rows(1), watermark=START + 60 * SECOND)
@@ -145,7 +160,7 @@ def test_nothing_is_closed_before_it_is_told_whom_to_expect(tmp_path):
     assert rig.counts() == {(0, 0, 1): 1}
 
 
-def test_rows_for_a_committed_window_are_its_next_revision(tmp_path):
+def test_rows_for_a_committed_window_are_its_next_revision(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.send(1, rows(1), watermark=START + 25 * SECOND)
     rig.aggregation.tick()
@@ -156,7 +171,7 @@ def test_rows_for_a_committed_window_are_its_next_revision(tmp_path):
     assert rig.aggregation._aggregator.accounts[ViewAccount.LATE] == 2
 
 
-def test_a_partial_of_an_earlier_incarnation_counts_once(tmp_path):
+def test_a_partial_of_an_earlier_incarnation_counts_once(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.send(1, rows(1), incarnation="i1")
     rig.send(1, rows(1), incarnation="i2")
@@ -167,7 +182,7 @@ def test_a_partial_of_an_earlier_incarnation_counts_once(tmp_path):
     assert rig.counts() == {(0, 0, 1): 3}
 
 
-def test_a_window_closed_by_the_end_of_a_run_goes_on_as_a_revision(tmp_path):
+def test_a_window_closed_by_the_end_of_a_run_goes_on_as_a_revision(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.send(1, rows(1), watermark=END_OF_INPUT)
     rig.aggregation.finish()
@@ -188,14 +203,15 @@ class Refusing(MemorySink):
 
     down = True
 
-    def commit(self, commit, table):
+    def commit(self, commit: Commit, table: pa.Table) -> None:
         if self.down:
             raise SinkError("down")
         super().commit(commit, table)
 
 
-def test_what_a_sink_refuses_is_kept_over_a_crash(tmp_path):
-    rig = Rig(tmp_path, sink=Refusing())
+def test_what_a_sink_refuses_is_kept_over_a_crash(tmp_path: Path) -> None:
+    sink = Refusing()
+    rig = Rig(tmp_path, sink=sink)
     rig.send(1, rows(1), watermark=START + 10 * SECOND)
     rig.aggregation.tick()
     rig.aggregation.settle("s", "i1")
@@ -204,13 +220,13 @@ def test_what_a_sink_refuses_is_kept_over_a_crash(tmp_path):
     status = rig.aggregation.status()
     assert (status["outstanding"], status["open_records"]) == (1, 1)
     assert status["last_sink_error"] == "down"
-    rig.sink.down = False
+    sink.down = False
     rig.aggregation.tick()
     assert rig.counts() == {(0, 0, 1): 1}
     assert rig.aggregation.status()["outstanding"] == 0
 
 
-def test_a_checkpoint_of_another_view_is_set_aside(tmp_path):
+def test_a_checkpoint_of_another_view_is_set_aside(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.send(1, rows(1))
     rig.aggregation.settle("s", "i1")
@@ -221,7 +237,7 @@ def test_a_checkpoint_of_another_view_is_set_aside(tmp_path):
     assert rig.checkpoint.path.with_suffix(".unusable").exists()
 
 
-def test_views_without_a_window_commit_each_partial_once(tmp_path):
+def test_views_without_a_window_commit_each_partial_once(tmp_path: Path) -> None:
     view = compile_settings(
         parse_settings({"views": [{"name": "v", "keys": ["src_port", "label"]}]}, "test"), "test"
     ).views[0]

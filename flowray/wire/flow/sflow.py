@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowray.columns import Columns, Layout
+from flowray.counters import BLOCKS, COUNTER_LAYOUT
 from flowray.wire.flow import sflow_kernels as scan_kernels
 from flowray.wire.flow import sflow_record_kernels as slots
 from flowray.wire.flow.dissect import LENGTH, destinations
@@ -71,50 +72,7 @@ class CounterType(IntEnum):
 
 
 COUNTER_KEYS: dict[CounterType, tuple[str, ...]] = {
-    CounterType.SFLOW_CNT_GENERIC: (
-        "ifIndex",
-        "ifType",
-        "ifSpeed",
-        "ifDirection",
-        "ifStatus",
-        "ifInOctets",
-        "ifInUcastPkts",
-        "ifInMulticastPkts",
-        "ifInBroadcastPkts",
-        "ifInDiscards",
-        "ifInErrors",
-        "ifInUnknownProtos",
-        "ifOutOctets",
-        "ifOutUcastPkts",
-        "ifOutMulticastPkts",
-        "ifOutBroadcastPkts",
-        "ifOutDiscards",
-        "ifOutErrors",
-        "ifPromiscuousMode",
-    ),
-    CounterType.SFLOW_CNT_ETHERNET: (
-        "dot3StatsAlignmentErrors",
-        "dot3StatsFCSErrors",
-        "dot3StatsSingleCollisionFrames",
-        "dot3StatsMultipleCollisionFrames",
-        "dot3StatsSQETestErrors",
-        "dot3StatsDeferredTransmissions",
-        "dot3StatsLateCollisions",
-        "dot3StatsExcessiveCollisions",
-        "dot3StatsInternalMacTransmitErrors",
-        "dot3StatsCarrierSenseErrors",
-        "dot3StatsFrameTooLongs",
-        "dot3StatsInternalMacReceiveErrors",
-        "dot3StatsSymbolErrors",
-    ),
-    CounterType.SFLOW_CNT_VLAN: (
-        "vlan",
-        "octets",
-        "ucastPkts",
-        "multicastPkts",
-        "broadcastPkts",
-        "discards",
-    ),
+    CounterType(number): tuple(f.name for f in fields) for number, fields in BLOCKS.items()
 }
 """JSON keys of the counters of each block, in the order of the wire."""
 
@@ -147,6 +105,16 @@ _HEADER_FIELDS = {
     "export_proto_version": scan_kernels.H_VERSION,
     "export_proto_sysid": scan_kernels.H_SUB_AGENT,
     "_domain": scan_kernels.H_SUB_AGENT,
+}
+
+_COUNTER_FIELDS = {
+    "source_id_index": scan_kernels.C_SOURCE,
+    "sflow_cnt_seq": scan_kernels.C_SEQUENCE,
+    "sf_cnt_type": scan_kernels.C_TYPE,
+    **{
+        key: scan_kernels.C_FIRST + i
+        for i, key in enumerate(key for block in COUNTER_KEYS.values() for key in block)
+    },
 }
 
 _ARRIVAL_FIELDS = ("timestamp_arrival", "timestamp_start", "timestamp_end")
@@ -193,16 +161,15 @@ class SflowResult:
 
     `malformed` is (m, 2) int64: index of a datagram in the batch, and `Malformed`.
     `statuses` is (rows,) int8: the dissector's `Status` of each row, NO_HEADER without a header.
-    `counters` has a column per key of `COUNTER_KEYS` (uint64, 0 in rows of other blocks) besides
-    `timestamp` (int64 ns), `peer_ip_src` ((k, 16) uint8, v4-mapped), `source_id_index`,
-    `sflow_seq`, `sflow_cnt_seq` and `sf_cnt_type` (`CounterType`); None if there are no blocks.
+    `counters` has a row per counter block, in `COUNTER_LAYOUT`; `sf_cnt_type` is a `CounterType`.
+    None if there are no blocks, or if the decoder does not read them.
     """
 
     columns: Columns
     malformed: Ints
     headers: SflowHeaders
     statuses: npt.NDArray[np.int8]
-    counters: dict[str, npt.NDArray[Any]] | None
+    counters: Columns | None
 
 
 class SflowDecoder:
@@ -210,12 +177,21 @@ class SflowDecoder:
 
     `tunnels` is a `tunnel_word`: which tunnels the dissector looks into. With `frame_bytes`,
     `bytes` is the length of the frame on the link even where the IP header states one, as sfacctd
-    counts. Holds no state between batches: sFlow has no templates.
+    counts. Without `counters` counter samples are only checked, not read. Holds no state between
+    batches: sFlow has no templates.
     """
 
-    def __init__(self, layout: Layout, tunnels: int = 0, *, frame_bytes: bool = False) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        tunnels: int = 0,
+        *,
+        frame_bytes: bool = False,
+        counters: bool = True,
+    ) -> None:
         self.layout = layout
         self.tunnels = tunnels
+        self._reads_counters = counters
         self._dest = np.full(slots.ALL_SLOTS, -1, np.int64)
         frame = destinations(layout)
         self._dest[: len(frame)] = frame
@@ -269,28 +245,28 @@ class SflowDecoder:
 
     def _counters(
         self, batch: PacketBatch, samples: Ints, headers: Words, causes: Ints
-    ) -> dict[str, npt.NDArray[Any]] | None:
+    ) -> Columns | None:
         """Counter blocks as columns, see `SflowResult`."""
         none: Words = np.zeros((COUNTER_ROWS, 0), np.uint64)
+        # Notes records that overrun, too: what is malformed does not depend on who reads it.
         found = decode_counters(batch.buf, samples, causes, none)
-        if found == 0:
+        if found == 0 or not self._reads_counters:
             return None
         matrix: Words = np.zeros((COUNTER_ROWS, found), np.uint64)
         decode_counters(batch.buf, samples, causes, matrix)
         header = matrix[scan_kernels.C_HEADER].astype(np.int64)
-        packet = np.empty(headers.shape[1], np.int64)
-        packet[samples[scan_kernels.S_HEADER]] = samples[scan_kernels.S_PACKET]
-        agent = np.ascontiguousarray(_agents(headers)[:, header].T).astype(">u8")
-        keys = [key for block in COUNTER_KEYS.values() for key in block]
-        return {
-            "timestamp": batch.arrival[packet[header]],
-            "peer_ip_src": agent.view(np.uint8),
-            "source_id_index": matrix[scan_kernels.C_SOURCE],
-            "sflow_seq": headers[scan_kernels.H_SEQUENCE, header],
-            "sflow_cnt_seq": matrix[scan_kernels.C_SEQUENCE],
-            "sf_cnt_type": matrix[scan_kernels.C_TYPE],
-            **dict(zip(keys, matrix[scan_kernels.C_FIRST :], strict=True)),
-        }
+        of_header = np.empty(headers.shape[1], np.int64)
+        of_header[samples[scan_kernels.S_HEADER]] = samples[scan_kernels.S_PACKET]
+        packet = of_header[header]
+        columns = Columns.empty(COUNTER_LAYOUT, found)
+        columns.n = found
+        columns["timestamp"][:] = batch.arrival[packet].view(np.uint64)
+        columns["peer_ip_src"][:] = _agents(headers)[:, header]
+        columns["sflow_seq"][:] = headers[scan_kernels.H_SEQUENCE, header]
+        for name, row in _COUNTER_FIELDS.items():
+            columns[name][:] = matrix[row]
+        columns["_packet"][:] = packet.view(np.uint64)
+        return columns
 
 
 def _agents(headers: Words) -> Words:
