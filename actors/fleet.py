@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,13 @@ def collector_nodes(known: dict[str, str]) -> dict[str, str]:
             name = str(alive[node_id]["NodeName"])
             known[node_id] = f"{name}-{node_id[:6]}" if name in known.values() else name
     return {name: node_id for node_id, name in known.items()}
+
+
+def end(member: Member) -> None:
+    """End an actor for good."""
+    if member.handle is not None:
+        with suppress(RayError):
+            ray.kill(member.handle)
 
 
 def probe(members: Sequence[Member], plan: Plan) -> list[tuple[Member, str]]:

@@ -67,25 +67,35 @@ def _try(bench: Bench, server: Server, rate: float) -> tuple[float, bool]:
 def rates(bench: Bench) -> Section:
     """Live UDP without loss."""
     section = Section("highest rate without loss, one process or shard")
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float, bool]] = {}
     for collector in COLLECTORS:
         try:
-            rate, sender = highest(bench, collector)
+            rate, sender = found[collector.name] = highest(bench, collector)
         except (MissingError, FailedError) as reason:
             section.notes.append(f"{collector.name}: {reason}")
             continue
-        found[collector.name] = rate
         extra = {
             "datagrams_a_second": f"{rate:,.0f}",
             "records_a_second": f"{rate * RECORDS_PER_PACKET:,.0f}",
             "limit": "the sender" if sender else "the collector",
         }
         section.figures.append(Figure(collector.name, Cost(0, TRIAL_SECONDS), None, extra))
-    own = found.get(tools.SHARD.name, 0.0)
     for name, target in ((tools.NFACCTD.name, 3.0), (tools.NFCAPD.name, 1.0)):
-        if found.get(name) and own:
-            section.verdicts.append(
-                Verdict.at_least(f"{tools.SHARD.name} to {name}", own / found[name], target)
-            )
+        if tools.SHARD.name in found and name in found:
+            section.verdicts.append(_verdict(name, found[tools.SHARD.name], found[name], target))
     section.notes.append("lossless: the kernel dropped nothing; the sender runs on the same cores")
     return section
+
+
+def _verdict(
+    name: str, own: tuple[float, bool], peer: tuple[float, bool], target: float
+) -> Verdict:
+    """A rate that the sender limited is a bound, not a figure."""
+    what = f"{tools.SHARD.name}, to {name}"
+    ratio = own[0] / peer[0] if peer[0] else 0.0
+    verdict = Verdict.at_least(what, ratio, target)
+    if peer[1] or not ratio:
+        return Verdict(what, verdict.target, "the sender was too slow to tell")
+    if own[1] and not verdict.met:
+        return Verdict(what, verdict.target, f"{ratio:.2f} x or more: the sender was the limit")
+    return verdict

@@ -112,7 +112,8 @@ def show(section: Section, console: Console) -> None:
             if figure.records:
                 per = (f"{figure.rate:,.0f}", f"{figure.microseconds:.3f}")
             extra = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in figure.extra.items())
-            cells = (figure.program, f"{figure.cost.cpu:.2f}", f"{figure.cost.wall:.2f}", *per)
+            cpu = f"{figure.cost.cpu:.2f}" if figure.cost.cpu else ""
+            cells = (figure.program, cpu, f"{figure.cost.wall:.2f}", *per)
             table.add_row(*cells, extra)
         console.print(table)
     for verdict in section.verdicts:

@@ -58,10 +58,12 @@ class NfacctdBuffers:
 
 
 TUNED = NfacctdBuffers(65_537, 1_024_000, 1_024_000_000)
-"""The best found: larger buffers save wake-ups, a smaller cache or pipe does not help further."""
+"""The cheapest found that never lost a record: larger buffers save wake-ups. A pipe of 100 MB costs
+a second less of touching memory, but lost records in one of two tries.
+"""
 
 CONSERVATIVE = NfacctdBuffers(160_001, 102_400, 1_024_000_000)
-"""Buffers as pmacct's documentation advises for a busy collector."""
+"""Smaller buffers, a larger cache."""
 
 
 def nfacctd(folder: Path, source: str, buffers: NfacctdBuffers) -> list[str]:

@@ -83,6 +83,20 @@ def test_shards_come_and_go_while_exporters_send(live: Live, tmp_path: Path) -> 
     assert rows == len(truth)
 
 
+def test_the_only_shard_is_replaced_without_a_gap(live: Live) -> None:
+    import ray
+
+    specs, batches, truth = generated(4)
+    (first,) = healthy(live)
+    sent = send(port(live), specs, batches[:20])
+    ray.get(live.supervisor.restart_shard.remote(first))
+    for batch in batches[20:]:
+        sent += send(port(live), specs, [batch])
+    wait_for(lambda: first not in live.status()["shards"], "replacement", 60)
+    assert len(healthy(live)) == 1
+    check(live.drain(), sent, truth)
+
+
 def test_a_killed_aggregator_changes_no_total(live: Live) -> None:
     import ray
 
