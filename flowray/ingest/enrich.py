@@ -226,14 +226,21 @@ def sampling_rate(c: Columns, m: Messages, x: Context) -> None:
         usable = (c["_has_sampler"] != 0) & (found != MISSING)
         rate = np.where((rate == 0) & usable, found, rate)
     rate = np.where(rate == 0, c["_rate"], rate)
-    if (rate == 0).any():
-        found = x.options.look_up(
-            c["_exporter"], c["_domain"], Topic.DEFAULT_RATE, np.zeros(c.n, np.uint64)
-        )
-        rate = np.where((rate == 0) & (found != MISSING), found, rate)
-        header = m.header[c["_packet"].astype(np.int64), k.H_SAMPLING].astype(np.uint64)
-        rate = np.where(rate == 0, header, rate)
+    default = _default_rates(m, x)
+    if default.any():
+        rate = np.where(rate == 0, default[c["_packet"].astype(np.int64)], rate)
     c["sampling_rate"][:] = rate
+
+
+def _default_rates(m: Messages, x: Context) -> U64:
+    """(messages,) rates that records have if they tell none: of the domain, else of the header."""
+    header = m.header[:, k.H_SAMPLING].astype(np.uint64)
+    if not x.options.knows(Topic.DEFAULT_RATE):
+        return header
+    domain = m.header[:, k.H_DOMAIN].astype(np.uint64)
+    exporter = m.exporter.astype(np.uint64)
+    found = x.options.look_up(exporter, domain, Topic.DEFAULT_RATE, np.zeros_like(domain))
+    return np.where(found == MISSING, header, found)
 
 
 def label(c: Columns, m: Messages, x: Context) -> None:

@@ -181,6 +181,8 @@ class Options:
 
     def look_up(self, exporter: U64, domain: U64, topic: Topic, key: U64) -> U64:
         """(n,) values; the fact of the domain, else that of the exporter, else MISSING."""
+        if topic not in self._topics:
+            return np.full(key.size, MISSING, np.uint64)
         b = np.uint64(topic << 56) | key & np.uint64((1 << 56) - 1)
         base = exporter << np.uint64(32)
         out = self.index.get_many(base | domain, b)

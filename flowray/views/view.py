@@ -176,6 +176,8 @@ class View:
     def _scale(self, columns: Columns) -> Words:
         if self.plan.renormalise:
             scale = np.maximum(columns["sampling_rate"], 1)
+            if self.plan.sample == 1 and scale.max(initial=1) == 1:
+                return NO_SCALE
         elif self.plan.sample > 1:
             scale = np.ones(columns.n, np.uint64)
         else:
@@ -208,10 +210,11 @@ class View:
             words, source, time = self._split(columns, time)
             arrival, n = arrival[source], source.size
             scale = scale[source] if scale.size else scale
-        window = plan.windows.words(time, arrival)
-        late = int((revision(window) > 0).sum())
-        if late:
-            self._count(ViewAccount.LATE, late)
+        if time is arrival:
+            window = plan.windows.words_of_arrival(arrival)
+        else:
+            window = plan.windows.words(time, arrival)
+            self._count(ViewAccount.LATE, int((revision(window) > 0).sum()))
         self._fold.add(words, n, window, scale)
 
     def _split(

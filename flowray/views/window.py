@@ -57,6 +57,16 @@ class Windows:
         words |= revision.astype(np.uint64)
         return words
 
+    def words_of_arrival(self, arrival: I64) -> Words:
+        """Window words (n,) of records whose time is their arrival: none is late, most batches have
+        but one.
+        """
+        ends = np.array([arrival.min(initial=_LAST), arrival.max(initial=0)])
+        first, last = self.words(ends, ends)
+        if first == last:
+            return np.full(arrival.size, first)
+        return self.words(arrival, arrival)
+
     def start(self, words: Words) -> I64:
         """Start of the window of each word (n,), ns."""
         ordinal = (words >> np.uint64(REVISION_BITS) & _ORDINAL).astype(np.int64)
