@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flowray.counters import COUNTERS
-from flowray.fields import Alternatives, Field, Registry
+from flowray.field import Alternatives, Field
+from flowray.fields import Registry
 
 
 def elements_text(alternatives: Alternatives) -> str:

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cluster.replay import replay_here, sinks_for
-from flowray.fields import REGISTRY, Merge, Source
+from flowray.field import Merge, Source
+from flowray.fields import REGISTRY
 from flowray.generate.bench import MIX, bench_traffic
 from flowray.generate.capture import write_capture
 from flowray.settings.compile import compile_settings

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowray.columns import Columns, Layout, Words
-from flowray.fields import Field, Kind
+from flowray.field import Field, Kind
 from flowray.hashing import Interner
 
 _NUMBER = ((8, pa.uint8()), (16, pa.uint16()), (32, pa.uint32()), (64, pa.uint64()))

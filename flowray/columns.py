@@ -9,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from flowray.fields import REGISTRY, Field
+from flowray.field import Field
+from flowray.fields import REGISTRY
 
 Words: TypeAlias = npt.NDArray[np.uint64]
 

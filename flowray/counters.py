@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from flowray.columns import Layout
-from flowray.fields import REGISTRY, Field, Kind, Registry, Source
+from flowray.field import Field, Kind, Source
+from flowray.fields import REGISTRY, Registry
 from flowray.hashing import Interner
 
 __all__ = ["BLOCKS", "COUNTERS", "COUNTER_LAYOUT", "block_names"]

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from flowray.elements import element
-from flowray.fields import REGISTRY, Element, Field, Kind
+from flowray.field import Element, Field, Kind
+from flowray.fields import REGISTRY
 from flowray.maps import MapRow, parse_map
 
 PRIMITIVE_KEYS = frozenset({"name", "field_type", "len", "semantics"})

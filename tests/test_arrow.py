@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from flowray.arrow import arrow_type, from_arrow, to_arrow
 from flowray.columns import Columns, Layout
-from flowray.fields import REGISTRY, Field, Kind
+from flowray.field import Field, Kind
+from flowray.fields import REGISTRY
 from flowray.hashing import Interner
 
 NAMES = ("src_host", "label", "mpls_label_stack", "src_mac", "timestamp_start", "proto", "tcpflags",

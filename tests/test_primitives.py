@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from flowray.errors import ConfigError
-from flowray.fields import Kind, Registry
+from flowray.field import Kind
+from flowray.fields import Registry
 from flowray.maps import MapRow
 from flowray.primitives import compile_primitives, load_primitives, shadowed
 

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from flowray.fields import Element
+from flowray.field import Element
 from flowray.hashing import MISSING, U64, Index, Interner
 from flowray.wire.flow.template import Template
 

@@ -9,7 +9,8 @@ from operator import or_
 
 from flowray.counters import COUNTERS
 from flowray.errors import ConfigError
-from flowray.fields import Field, Merge, Registry
+from flowray.field import Field, Merge
+from flowray.fields import Registry
 from flowray.ingest.decode import DecodeSettings
 from flowray.maps import LabelMap, SamplingMap, load_labels, load_sampling
 from flowray.primitives import load_primitives

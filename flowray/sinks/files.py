@@ -22,7 +22,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from flowray.errors import ConfigError
-from flowray.fields import Field
+from flowray.field import Field
 from flowray.sinks.append import append_once, sync_directory
 from flowray.sinks.base import Commit, SinkError
 from flowray.sinks.buffers import dense, from_numpy, null_mask

@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import quote
 
 from flowray.errors import ConfigError
-from flowray.fields import Field, Kind
+from flowray.field import Field, Kind
 from flowray.sinks.base import Commit
 
 __all__ = ["PathTemplate", "safe_part"]

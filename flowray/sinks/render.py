@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from flowray import protocols
 from flowray.counters import COUNTERS
-from flowray.fields import REGISTRY, Field, Kind, Role, Source
+from flowray.field import Field, Kind, Role, Source
+from flowray.fields import REGISTRY
 from flowray.sinks import names, text_kernels, words
 from flowray.sinks.buffers import (
     Array,

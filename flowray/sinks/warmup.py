@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from flowray.arrow import arrow_type
-from flowray.fields import REGISTRY, Field, Kind
+from flowray.field import Field, Kind
+from flowray.fields import REGISTRY
 from flowray.sinks.buffers import Array
 from flowray.sinks.encoding import Encoding
 from flowray.sinks.jsonl import to_jsonl

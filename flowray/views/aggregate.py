@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from flowray.arrow import from_arrow, to_arrow
 from flowray.columns import Columns, Words
-from flowray.fields import Merge
+from flowray.field import Merge
 from flowray.hashing import Interner
 from flowray.ingest.ledger import ViewAccount
 from flowray.sinks.base import Commit, Sink, SinkError

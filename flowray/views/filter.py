@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 
 from flowray.columns import Columns
-from flowray.fields import Field, Kind, Registry, Source
+from flowray.field import Field, Kind, Source
+from flowray.fields import Registry
 from flowray.intervals import AddressSet, Interval, Mask, WordSet
 from flowray.views.filter_syntax import (
     All,

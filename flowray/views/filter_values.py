@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from flowray import protocols
 from flowray.addresses import address, prefix
-from flowray.fields import Field, Kind
+from flowray.field import Field, Kind
 from flowray.intervals import Interval
 from flowray.views.filter_syntax import Item
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from flowray.columns import Columns, Layout, Words
-from flowray.fields import REGISTRY, Field, Kind, Merge
+from flowray.field import Field, Kind, Merge
+from flowray.fields import REGISTRY
 from flowray.views import kernels as k
 
 RULES = {Merge.SUM: k.SUM, Merge.OR: k.OR, Merge.MIN: k.MIN, Merge.MAX: k.MAX}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from flowray.arrow import to_arrow
 from flowray.columns import Columns, Layout, Words
-from flowray.fields import Field
+from flowray.field import Field
 from flowray.hashing import Interner
 from flowray.ingest.ledger import Ledger, ViewAccount
 from flowray.views import kernels as k

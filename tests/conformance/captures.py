@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from flowray.fields import REGISTRY, Merge, Source
+from flowray.field import Merge, Source
+from flowray.fields import REGISTRY
 from flowray.ingest.ledger import totals
 from flowray.ingest.options import Topic
 from flowray.replay import Replay

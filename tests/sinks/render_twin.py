@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from flowray.arrow import arrow_type
-from flowray.fields import REGISTRY, Field, Kind, Source
+from flowray.field import Field, Kind, Source
+from flowray.fields import REGISTRY
 from flowray.protocols import NAMES
 from flowray.sinks.encoding import Encoding
 

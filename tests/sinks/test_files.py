@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from flowray.errors import ConfigError
-from flowray.fields import REGISTRY, Field, Kind
+from flowray.field import Field, Kind
+from flowray.fields import REGISTRY
 from flowray.sinks import files
 from flowray.sinks.append import append_once
 from flowray.sinks.base import Commit, MemorySink, SinkError

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowray import protocols
-from flowray.fields import REGISTRY, Field, Kind
+from flowray.field import Field, Kind
+from flowray.fields import REGISTRY
 from flowray.sinks import text_kernels
 from flowray.sinks.encoding import Encoding
 from flowray.sinks.jsonl import to_jsonl

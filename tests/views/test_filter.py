@@ -16,7 +16,8 @@ from flowray import protocols
 from flowray.addresses import MAPPED, MAPPED_LAST, address
 from flowray.columns import Columns, Layout
 from flowray.errors import ConfigError
-from flowray.fields import REGISTRY, Field, Kind, Registry
+from flowray.field import Field, Kind
+from flowray.fields import REGISTRY, Registry
 from flowray.hashing import Interner
 from flowray.views.filter import Filter, FilterError, compile_filter
 from flowray.views.filter_syntax import MAX_DEPTH, MAX_LENGTH

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowray.columns import Columns, Layout
-from flowray.fields import REGISTRY, Field, Kind
+from flowray.field import Field, Kind
+from flowray.fields import REGISTRY
 from flowray.views.fold import SCALED, Fold, KeyShape, partial_layout
 from flowray.views.window import is_others
 from tests.views.view_twin import Table

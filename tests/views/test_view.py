@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowray.fields import REGISTRY, Merge
+from flowray.field import Merge
+from flowray.fields import REGISTRY
 from flowray.views.filter import compile_filter
 from flowray.views.window import Windows
 from tests.views.records import (

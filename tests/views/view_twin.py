@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowray.fields import Field, Kind, Merge
+from flowray.field import Field, Kind, Merge
 
 WRAP = 1 << 64
 

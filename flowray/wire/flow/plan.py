@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flowray.columns import Layout
-from flowray.fields import REGISTRY, Alternatives, Element, Field, Kind, Merge
+from flowray.field import Alternatives, Element, Field, Kind, Merge
+from flowray.fields import REGISTRY
 from flowray.wire.flow.template import REVERSE_PEN, Template, TemplateField
 
 
