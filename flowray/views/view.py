@@ -26,7 +26,7 @@ WINDOW, REVISION, OTHERS = "_window", "_revision", "_others"
 others row.
 """
 
-MAX_PARTS = 10_000
+MAX_PARTS = 1440
 """Windows that one flow is spread over at most."""
 
 _ALIASES = {"timestamp_min": "timestamp_start", "timestamp_max": "timestamp_end"}
