@@ -147,8 +147,13 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -
     from cluster.check import describe
     from flowray.settings.compile import compile_settings
     from flowray.settings.load import load_settings
+    from flowray.views.filter import FilterError
 
-    program = compile_settings(load_settings(config), str(config))
+    try:
+        program = compile_settings(load_settings(config), str(config))
+    except FilterError as error:
+        typer.echo(error.caret, err=True)
+        raise
     typer.echo("\n".join(describe(program)))
 
 
