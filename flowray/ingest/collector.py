@@ -135,6 +135,11 @@ class Collector:
     # -- state shared through the template store
     # ---------------------------------------------------------------------
 
+    @property
+    def has_news(self) -> bool:
+        """Whether exporters told anything since the last `learned`."""
+        return bool(self._decoder.learned)
+
     def learned(self) -> list[tuple[str, Learned]]:
         """What exporters told since the last call: (exporter address, template or fact)."""
         news, self._decoder.learned = self._decoder.learned, []

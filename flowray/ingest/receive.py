@@ -29,7 +29,7 @@ SLOTS = 4096
 FULL_ENOUGH = 0.25
 """Share of a receive buffer in use at which it is emptied at once."""
 
-LONGEST_WAIT = 0.100
+LONGEST_WAIT = 0.050
 """Seconds that datagrams wait for company at most."""
 
 SHORTEST_NAP, LONGEST_NAP = 0.0005, 0.005

@@ -188,6 +188,8 @@ class Shard:
                 time.sleep(IDLE_SECONDS)
             elif (batch := self._receiver.receive(IDLE_SECONDS)) is not None:
                 self._collector.feed(batch)
+                if self._collector.has_news:
+                    self._share()  # at once: an exporter may move to another shard any moment
         else:
             time.sleep(IDLE_SECONDS / 10)
         if self._full:

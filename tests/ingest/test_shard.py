@@ -93,6 +93,10 @@ def test_restart_and_growth_while_exporters_send_lose_nothing(rig: Make) -> None
     port = port_of(one)
     parts = [batches[len(batches) * i // 4 : len(batches) * (i + 1) // 4] for i in range(4)]
     sent = send(port, specs, parts[0])
+    # What exporters tell reaches the store within a second; a shard that starts then knows it all,
+    # sampling rates included.
+    wait_for(lambda: one.status()["datagrams"] == sent, "arrival")
+    wait_for(lambda: one._ask(lambda: not one._collector.has_news) and one._outbox.empty(), "news")
     two = r.start("s1", port)  # a second shard on the port: the kernel moves exporters
     sent += send(port, specs, parts[1])
     three = r.start("s2", port)
@@ -140,7 +144,7 @@ def test_while_aggregators_are_away_partials_do_not_pile_up(rig: Make) -> None:
     sent = send(port_of(shard), specs, batches)
     wait_for(lambda: shard.status()["datagrams"] == sent, "arrival")
     assert shard._ask(lambda: shard._collector.unacknowledged_count) <= 1
-    assert shard.status()["lag_seconds"] > 0
+    wait_for(lambda: shard.status()["lag_seconds"] > 0, "lag")
     shard._delivery._transport.aggregations = r.transport.aggregations
     shard._delivery._transport.send = send_failed
     shard._ask(lambda: send_failed(shard._delivery._lanes["hosts", 0].moving, ""))
