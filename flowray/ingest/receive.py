@@ -2,8 +2,8 @@
 counted and left out.
 
 A call for each few datagrams would cost more than the datagrams. So when traffic is thin the
-receiver lets the sockets' buffers fill for some milliseconds, watching how full they are, and takes
-all at once.
+receiver lets the sockets' buffers fill for some tens of milliseconds, watching how full they are,
+and takes all at once.
 """
 
 from __future__ import annotations
