@@ -20,13 +20,14 @@ class Layout:
     low).
     """
 
-    __slots__ = ("_index", "fields", "names", "words")
+    __slots__ = ("_index", "_width", "fields", "names", "words")
 
     def __init__(self, names: Iterable[str], registry: Mapping[str, Field] = REGISTRY) -> None:
         """Raises KeyError for a name that the registry lacks."""
         self.fields: tuple[Field, ...] = tuple(registry[n] for n in dict.fromkeys(names))
         self.names = tuple(f.name for f in self.fields)
         self._index: dict[str, int] = {}
+        self._width = {f.name: f.kind.words for f in self.fields}
         words = 0
         for f in self.fields:
             self._index[f.name] = words
@@ -39,6 +40,10 @@ class Layout:
     def index(self, name: str) -> int:
         """First word row of a field. Raises KeyError if the batch does not hold it."""
         return self._index[name]
+
+    def width(self, name: str) -> int:
+        """Word rows of a field."""
+        return self._width[name]
 
     def get(self, name: str) -> int:
         """First word row of a field, or -1."""
@@ -69,7 +74,7 @@ class Columns:
     def __getitem__(self, name: str) -> Words:
         """View of a field: (n,) uint64, or (2, n) for an address."""
         first = self.layout.index(name)
-        width = self.layout.fields[self.layout.names.index(name)].kind.words
+        width = self.layout.width(name)
         if width == 1:
             return self.words[first, : self.n]
         return self.words[first : first + width, : self.n]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flowray.columns import Columns, Layout
+from flowray.columns import Columns, Layout, Words
 from flowray.hashing import MISSING, Interner
 from flowray.ingest.hold import HeldSet, Hold
 from flowray.ingest.ledger import Account, Ledger
@@ -35,8 +35,10 @@ SETS_AT_ONCE = 1 << 14
 of changes costs the square of it.
 """
 
-PORTION = 1 << 18
-"""Records decoded in one go, give or take a set: records of an octet are far larger as columns."""
+PORTION = 1 << 13
+"""Records decoded in one go, give or take a set: their columns stay in the processor's cache until
+the views have folded them.
+"""
 
 NEWS_LIMIT = 1 << 17
 """Templates and facts kept for the template store until it asks."""
@@ -105,6 +107,7 @@ class FlowDecoder:
         self._texts = texts
         self._enrich = enrich
         self._frame_fields = destinations(layout)
+        self._words: Words = np.empty((layout.words, 2 * PORTION), np.uint64)
         self.options = Options(texts)
         self.templates = Templates(
             layout,
@@ -129,8 +132,8 @@ class FlowDecoder:
     # ------------------
 
     def decode(self, batch: PacketBatch) -> Iterator[Columns]:
-        """Native columns of all records of a batch, in a few parts. Never raises for what the
-        network sent.
+        """Native columns of all records of a batch, in parts; each is void when the next one is
+        asked for. Never raises for what the network sent.
 
         Datagrams of other protocols (sFlow) must not be in the batch.
         """
@@ -353,21 +356,22 @@ class FlowDecoder:
             rows = int(k.count_variable(m.buf, sets, chosen, plan.widths, plan.record_size))
         else:
             rows = int((sets[chosen, k.S_LENGTH] // plan.record_size).sum())
-        columns = Columns(self._layout, np.empty((self._layout.words, rows), np.uint64), rows)
-        columns.words[plan.unset] = 0
+        if rows > self._words.shape[1]:
+            self._words = np.empty((self._layout.words, 2 * rows), np.uint64)
+        columns = Columns(self._layout, self._words, rows)
         packet_row = self._layout.index("_packet")
         if plan.variable:
             k.extract_variable(
-                m.buf, sets, chosen, plan.widths, plan.record_size, plan.ops, header,
-                columns.words, 0, packet_row,
+                m.buf, sets, chosen, plan.widths, plan.record_size, plan.ops, plan.unset,
+                header, columns.words, packet_row,
             )  # fmt: skip
         else:
             k.extract_fixed(
-                m.buf, sets, chosen, plan.record_size, plan.ops, header, columns.words, 0,
-                packet_row,
+                m.buf, sets, chosen, plan.record_size, plan.ops, plan.unset, header,
+                columns.words, packet_row,
             )  # fmt: skip
         for row in plan.interned:
-            columns.words[row] = self._texts.intern(m.buf, columns.words[row])
+            columns.words[row, :rows] = self._texts.intern(m.buf, columns.words[row, :rows])
         if plan.frame_link:
             self._dissect(m.buf, columns, plan.frame_link)
         if plan.reverse:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from flowray.columns import Columns
+from flowray.columns import Columns, Layout
 from flowray.hashing import MISSING, U64, Interner
 from flowray.ingest.options import Options, Topic, rd_text
 from flowray.wire.flow import kernels as k
@@ -43,25 +44,35 @@ class Context:
 Step = Callable[[Columns, "Messages", Context], None]
 
 
+_TAKEN = (
+    ("_exporter", k.EXPORTER),
+    ("timestamp_arrival", k.ARRIVAL),
+    ("_domain", k.H_DOMAIN),
+    ("timestamp_export", k.H_EXPORT),
+    ("export_proto_seqno", k.H_SEQUENCE),
+    ("export_proto_version", k.H_VERSION),
+    ("export_proto_sysid", k.H_DOMAIN),
+)
+"""Fields that records have of their datagram and its message header."""
+
+
+@lru_cache(maxsize=64)
+def _taken(layout: Layout) -> npt.NDArray[np.int64]:
+    """Those of the fields that a layout holds, as `kernels.take_headers` wants them."""
+    rows = [(column, layout.index(name)) for name, column in _TAKEN if name in layout]
+    return np.array(rows, np.int64)
+
+
 def header_fields(c: Columns, m: Messages, x: Context) -> None:
     """Fields of the datagram and its message header, taken by the record's datagram index."""
-    packet = c["_packet"].astype(np.int64)
-    c["_exporter"][:] = m.exporter[packet]
-    c["timestamp_arrival"][:] = m.arrival[packet]
-    for name, column in (
-        ("_domain", k.H_DOMAIN),
-        ("timestamp_export", k.H_EXPORT),
-        ("export_proto_seqno", k.H_SEQUENCE),
-        ("export_proto_version", k.H_VERSION),
-        ("export_proto_sysid", k.H_DOMAIN),
-    ):
-        if name in c.layout:
-            c[name][:] = m.header[packet, column]
+    k.take_headers(
+        c.words, c.n, c.layout.index("_packet"), m.exporter, m.arrival, m.header, _taken(c.layout)
+    )
     if "peer_src_ip" in c.layout:
-        _exporter_address(c, m.exporter[packet], x)
+        _exporter_address(c, c["_exporter"], x)
 
 
-def _exporter_address(c: Columns, exporter: npt.NDArray[np.uint32], x: Context) -> None:
+def _exporter_address(c: Columns, exporter: U64, x: Context) -> None:
     """What the record tells, else what options data tells, else where the datagram came from."""
     address = c["peer_src_ip"]
     zero = (address[0] == 0) & ((address[1] == 0) | (address[1] == k.UNSET_V4))
@@ -217,28 +228,32 @@ def sampling_rate(c: Columns, m: Messages, x: Context) -> None:
     """The rate that applies, 0 if none is known: operator's, sampler's by options, the record's,
     the domain's default by options, the message header's.
     """
-    rate = np.zeros(c.n, np.uint64)
-    override = x.maps.rates(x.exporters)
-    if override is not None:
-        rate = override[c["_exporter"].astype(np.int64)]
+    rate = c["_rate"]
     if "_has_sampler" in c.layout and c["_has_sampler"].any():
         found = x.options.look_up(c["_exporter"], c["_domain"], Topic.SAMPLER, c["_sampler"])
-        usable = (c["_has_sampler"] != 0) & (found != MISSING)
-        rate = np.where((rate == 0) & usable, found, rate)
-    rate = np.where(rate == 0, c["_rate"], rate)
-    default = _default_rates(m, x)
+        usable = (c["_has_sampler"] != 0) & (found != MISSING) & (found != 0)
+        rate = np.where(usable, found, rate)
+    override = x.maps.rates(x.exporters)
+    if override is not None:
+        told = override[c["_exporter"].astype(np.int64)]
+        rate = np.where(told != 0, told, rate)
+    packet = c["_packet"].view(np.int64)
+    first = int(packet.min())
+    default = _default_rates(m, x, slice(first, int(packet.max()) + 1))
     if default.any():
-        rate = np.where(rate == 0, default[c["_packet"].astype(np.int64)], rate)
+        rate = np.where(rate == 0, default[packet - first], rate)
     c["sampling_rate"][:] = rate
 
 
-def _default_rates(m: Messages, x: Context) -> U64:
-    """(messages,) rates that records have if they tell none: of the domain, else of the header."""
-    header = m.header[:, k.H_SAMPLING].astype(np.uint64)
+def _default_rates(m: Messages, x: Context, some: slice) -> U64:
+    """Rates that records of some messages have if they tell none: of the domain, else of the
+    header.
+    """
+    header = m.header[some, k.H_SAMPLING].astype(np.uint64)
     if not x.options.knows(Topic.DEFAULT_RATE):
         return header
-    domain = m.header[:, k.H_DOMAIN].astype(np.uint64)
-    exporter = m.exporter.astype(np.uint64)
+    domain = m.header[some, k.H_DOMAIN].astype(np.uint64)
+    exporter = m.exporter[some].astype(np.uint64)
     found = x.options.look_up(exporter, domain, Topic.DEFAULT_RATE, np.zeros_like(domain))
     return np.where(found == MISSING, header, found)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from flowray.wire.packets import Exporters
 
@@ -84,6 +85,13 @@ class ViewAccount(IntEnum):
         return self.name.lower()
 
 
+@njit(cache=True, nogil=True)
+def count_each(exporter: npt.NDArray[np.int64], counts: Counts) -> None:
+    """Add 1 to counts[e] for each e of exporter (n,)."""
+    for i in range(exporter.size):
+        counts[exporter[i]] += 1
+
+
 class Ledger:
     """Counters of one shard or aggregator, by exporter and by view.
 
@@ -107,7 +115,10 @@ class Ledger:
                 grown = np.zeros((len(Account), width), np.int64)
                 grown[:, : self._counts.shape[1]] = self._counts
                 self._counts = grown
-            np.add.at(self._counts[account], exporter, 1 if n is None else n)
+            if n is None:
+                count_each(exporter, self._counts[account])
+            else:
+                np.add.at(self._counts[account], exporter, n)
 
     def add_one(self, account: Account, exporter: int, n: int = 1) -> None:
         """Add to an account of one exporter."""

@@ -14,38 +14,42 @@ from flowray.hashing import Word
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U64: TypeAlias = npt.NDArray[np.uint64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
 
 SUM, OR, MIN, MAX = 0, 1, 2, 3
 
-OTHERS = np.uint64(1 << 63)
-"""Bit of the window word that marks the row into which keys past `max_keys` fold."""
-
-# Columns of a key piece: source word row, bits to keep, shift, key word.
-P_SOURCE, P_BITS, P_SHIFT, P_WORD = range(4)
+# Columns of a key piece: source word row, bits to keep, shift, key word, what stands above the bits.
+P_SOURCE, P_BITS, P_SHIFT, P_WORD, P_ABOVE = range(5)
 
 # Columns of a value: source word row (-1: the constant 1), rule, whether it is multiplied by the
 # row's scale.
 V_SOURCE, V_RULE, V_SCALED = range(3)
 
-# State of a table: rows used, records folded, records folded into others, number + 1 of the last
-# others row.
-T_USED, T_RECORDS, T_OTHERS, T_LAST_OTHERS = range(4)
-
+# State of a table: rows used, records folded, number + 1 of the last others row.
+T_USED, T_RECORDS, T_LAST_OTHERS = range(3)
 
 BLOCK = 256
-"""Rows taken through the steps of a fold together: each step is a loop of independent loads, so
-that the misses of a large table overlap instead of following one another.
+"""Rows taken through the steps of a fold together: each step is a loop of independent loads without
+branches, so that the misses of a large table overlap instead of following one another.
 """
 
+V4_MAPPED = 0xFFFF
+"""Upper half of the low word of an IPv4 address (RFC 4291 section 2.5.5.2); the high word is 0."""
 
-@njit(cache=True, nogil=True, inline="always")
-def _hash(key: U64, words: Word) -> Word:
-    h = np.uint64(0x9E3779B97F4A7C15)
-    for w in range(words):
-        h = (h ^ key[w]) * np.uint64(0xFF51AFD7ED558CCD)
-        h ^= h >> np.uint64(32)
-    h *= np.uint64(0xC4CEB9FE1A85EC53)
-    return h ^ (h >> np.uint64(29))
+
+@njit(cache=True, nogil=True)
+def count_v4(words: U64, hosts: I64, n: Word, v4: Flags) -> Word:
+    """Mark the rows (n,) whose addresses, at word rows `hosts`, are all IPv4; returns how many."""
+    for i in range(n):
+        v4[i] = True
+    for a in range(hosts.size):
+        high, low = words[hosts[a]], words[hosts[a] + 1]
+        for i in range(n):
+            v4[i] &= (high[i] == 0) & (low[i] >> np.uint64(32) == np.uint64(0xFFFF))
+    total = 0
+    for i in range(n):
+        total += v4[i]
+    return total
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -66,167 +70,223 @@ def _merge(rule: Word, old: Word, new: Word) -> Word:
 
 @njit(cache=True, nogil=True)
 def _pack(words: U64, begin: Word, n: Word, window: U64, pieces: I64, key: U64) -> None:
-    """Packed keys of rows begin..begin+n into key (BLOCK, words)."""
-    for i in range(n):
-        key[i, 0] = window[begin + i]
-        for w in range(1, key.shape[1]):
-            key[i, w] = 0
+    """Packed keys of rows begin..begin+n into key (words, BLOCK)."""
+    # Rows are taken out as arrays of their own: an index that might be negative is not vectorised.
+    if window.size > 1:
+        key[0, :n] = window[begin : begin + n]
+    else:
+        key[0, :n] = window[0]
+    key[1:, :n] = 0
     for p in range(pieces.shape[0]):
-        source, bits, shift, w = pieces[p, 0], pieces[p, 1], pieces[p, 2], pieces[p, 3]
+        bits, shift = pieces[p, 1], np.uint64(pieces[p, 2])
+        source, packed = words[pieces[p, 0], begin : begin + n], key[pieces[p, 3]]
+        top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
         if bits == 64:
             for i in range(n):
-                key[i, w] = words[source, begin + i]
-            continue
-        # A value wider than its field is cut to the largest that fits, never mixed into its
-        # neighbour.
-        top = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
-        for i in range(n):
-            key[i, w] |= min(words[source, begin + i], top) << np.uint64(shift)
+                packed[i] = source[i]
+        elif pieces[p, 4] != 0:
+            for i in range(n):
+                packed[i] |= (source[i] & top) << shift
+        else:
+            # A value wider than its field is cut to the largest that fits, never mixed into its
+            # neighbour.
+            for i in range(n):
+                packed[i] |= min(source[i], top) << shift
 
 
 @njit(cache=True, nogil=True)
-def _find(key: U64, n: Word, table: U64, slots: U64, hashes: U64, found: I64) -> None:
-    """Row of each key whose first slot holds it, -1 for the others."""
+def _hash(key: U64, n: Word, hashes: U64) -> None:
+    """Hashes of the first n packed keys (words, >= n)."""
+    for i in range(n):
+        hashes[i] = np.uint64(0x9E3779B97F4A7C15)
+    for w in range(key.shape[0]):
+        packed = key[w]
+        for i in range(n):
+            h = (hashes[i] ^ packed[i]) * np.uint64(0xFF51AFD7ED558CCD)
+            hashes[i] = h ^ (h >> np.uint64(32))
+    for i in range(n):
+        h = hashes[i] * np.uint64(0xC4CEB9FE1A85EC53)
+        hashes[i] = h ^ (h >> np.uint64(29))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _probe(h: Word, k: Word, mask: Word) -> Word:
+    """The slot to look at k-th: a hash's own, its neighbour in the pair, then pair after pair."""
+    own = h & mask
+    odd = own & np.uint64(1)
+    return (own - odd + (np.uint64(k) ^ odd)) & mask
+
+
+@njit(cache=True, nogil=True)
+def _find(
+    key: U64, n: Word, hashes: U64, table: U64, slots: U64, found: U64, different: U64, todo: I64
+) -> Word:
+    """Row of each key that one of its first two slots holds; the others go to `todo`, which has
+    their number.
+
+    Nothing here waits for a load that the load before it must have finished.
+    """
     mask = np.uint64(slots.size - 1)
-    width = key.shape[1]
+    high = np.uint64(0xFFFFFFFF00000000)
     for i in range(n):
-        hashes[i] = _hash(key[i], width)
+        h = hashes[i]
+        first, second = slots[h & mask], slots[h & mask ^ np.uint64(1)]
+        slot = second if (first ^ h) & high else first
+        different[i] = (slot ^ h) & high | np.uint64(slot == 0)
+        found[i] = (max(slot & np.uint64(0xFFFFFFFF), np.uint64(1))) - np.uint64(1)
+    for w in range(key.shape[0]):
+        packed = key[w]
+        for i in range(n):
+            different[i] |= table[found[i], w] ^ packed[i]
+    missed = 0
     for i in range(n):
-        slot = slots[np.int64(hashes[i] & mask)]
-        same_tag = slot ^ hashes[i] < np.uint64(0x100000000)
-        found[i] = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1 if same_tag else -1
-    for i in range(n):
-        row = found[i]
-        if row >= 0:
-            different = np.uint64(0)
-            for w in range(width):
-                different |= table[row, w] ^ key[i, w]
-            if different != 0:
-                found[i] = -1
+        todo[missed] = i
+        missed += different[i] != 0
+    return missed
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _enter(
+    key: U64, i: Word, h: Word, table: U64, slots: U64, state: I64, limit: Word, most: Word
+) -> Word:
+    """Row of key i, entered if it is new; -1 if the table is full, -2 if `limit` rows are used.
+
+    Others rows are entered up to `most` rows; past that, which takes as many windows, those of new
+    windows are one with the last others row: totals stay right, memory stays bounded.
+    """
+    mask = np.uint64(slots.size - 1)
+    tag = h & np.uint64(0xFFFFFFFF00000000)
+    probe = 0
+    row = -3
+    while row == -3:
+        s = _probe(h, probe, mask)
+        slot = slots[s]
+        if slot == 0:
+            others = key[0, i] >> np.uint64(63) != 0
+            if others and state[0] >= most and state[2] > 0:
+                row = state[2] - 1
+            elif state[0] >= limit and not others:
+                row = -2
+            elif state[0] >= table.shape[0] - 1:
+                row = -1
+            else:
+                row = state[0]
+                if others:
+                    state[2] = row + 1
+                for w in range(key.shape[0]):
+                    table[row, w] = key[w, i]
+                for w in range(key.shape[0], table.shape[1]):
+                    table[row, w] = 0
+                slots[s] = tag | np.uint64(row + 1)
+                state[0] += 1
+        elif slot & np.uint64(0xFFFFFFFF00000000) == tag:
+            at = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
+            same = True
+            for w in range(key.shape[0]):
+                same &= table[at, w] == key[w, i]
+            if same:
+                row = at
+        probe += 1
+    return row
+
+
+@njit(cache=True, nogil=True)
+def _add(
+    words: U64, begin: Word, n: Word, sources: I64, scale: U64, width: Word, table: U64, found: U64
+) -> None:
+    """Merge the values of rows begin..begin+n into their rows of the table."""
+    for c in range(sources.shape[0]):
+        rule, column = sources[c, 1], width + c
+        if sources[c, 0] < 0:
+            for i in range(n):
+                table[found[i], column] += np.uint64(1)
+            continue
+        source = words[sources[c, 0], begin : begin + n]
+        if rule == 0 and (sources[c, 2] == 0 or scale.size == 0):
+            for i in range(n):
+                table[found[i], column] += source[i]
+        elif rule == 0:
+            for i in range(n):
+                times = scale[begin + i] if scale.size > 1 else scale[0]
+                table[found[i], column] += source[i] * times
+        else:
+            for i in range(n):
+                table[found[i], column] = _merge(rule, table[found[i], column], source[i])
 
 
 @njit(cache=True, nogil=True)
 def fold(
     words: U64, begin: Word, n: Word, window: U64, pieces: I64, sources: I64, scale: U64,
-    max_keys: Word,
-    width: Word, table: U64, slots: U64, state: I64,
-) -> Word:  # fmt: skip
+    limit: Word, most: Word, width: Word, table: U64, slots: U64, state: I64, overflow: I64,
+    over: Word,
+) -> tuple[Word, Word]:  # fmt: skip
     """Fold rows begin..n of a batch into a table; returns the row it stopped at because the table
-    must grow first.
+    must grow first, and `over`, the rows in `overflow`, plus those added: new keys for which
+    `limit` leaves no row. See `_enter` for `most`.
 
-    words (w, rows); window (rows,) window words; scale (rows,) or empty; table (capacity, width +
-    len(sources)): the key, window word first, and behind it the values; slots (2**k,): high half of
-    the hash, row number + 1; state: T_*.
+    words (w, rows); window (rows,) window words, or (1,) for all; scale (rows,), (1,) or (0,) for
+    none; table (capacity + 1, >= width + len(sources)): the key, window word first, and behind it
+    the values, the last row being what overflowing records are added to and nobody reads; slots
+    (2**k,): high half of the hash, row number + 1; state: T_*.
     """
-    key = np.empty((BLOCK, width), np.uint64)
+    key = np.empty((width, BLOCK), np.uint64)
     hashes = np.empty(BLOCK, np.uint64)
-    found = np.empty(BLOCK, np.int64)
-    scaled = scale.size > 0
+    different = np.empty(BLOCK, np.uint64)
+    found = np.empty(BLOCK, np.uint64)
+    todo = np.empty(BLOCK + 1, np.int64)
     while begin < n:
         size = min(BLOCK, n - begin)
         _pack(words, begin, size, window, pieces, key)
-        _find(key, size, table, slots, hashes, found)
-        for i in range(size):
-            if found[i] < 0:
-                row = _place(key[i], hashes[i], width, table, slots, state, max_keys)
-                if row == -2:
-                    for w in range(1, width):
-                        key[i, w] = 0
-                    key[i, 0] |= np.uint64(1 << 63)
-                    h = _hash(key[i], width)
-                    row = _place(key[i], h, width, table, slots, state, max_keys)
-                    if row >= 0:
-                        state[2] += 1
-                if row < 0:
-                    size = i  # no room: the rows before this one still count
-                    break
-                found[i] = row
-        for c in range(sources.shape[0]):
-            source, rule, column = sources[c, 0], sources[c, 1], width + c
-            times_scale = scaled and sources[c, 2] != 0
-            if source < 0:
-                for i in range(size):
-                    table[found[i], column] += np.uint64(1)
-            elif rule == 0 and not times_scale:
-                for i in range(size):
-                    table[found[i], column] += words[source, begin + i]
-            else:
-                for i in range(size):
-                    v = words[source, begin + i]
-                    if times_scale:
-                        v *= scale[begin + i]
-                    table[found[i], column] = _merge(rule, table[found[i], column], v)
+        _hash(key, size, hashes)
+        for j in range(_find(key, size, hashes, table, slots, found, different, todo)):
+            i = todo[j]
+            row = _enter(key, i, hashes[i], table, slots, state, limit, most)
+            if row == -1:
+                size = i  # no room: the rows before this one still count
+                break
+            if row == -2:
+                overflow[over] = begin + i
+                over += 1
+                row = table.shape[0] - 1
+            found[i] = np.uint64(row)
+        _add(words, begin, size, sources, scale, width, table, found)
         state[1] += size
         begin += size
         if size == 0 or (size < BLOCK and begin < n):
-            return begin
-    return n
-
-
-@njit(cache=True, nogil=True)
-def _place(
-    key: U64, h: Word, width: Word, table: U64, slots: U64, state: I64, max_keys: Word
-) -> Word:
-    """Row of a key, entering it if new; -1 if the table is full, -2 if max_keys is reached.
-
-    Past twice max_keys, which takes as many windows, others rows of new windows are one with the
-    last others row: totals stay right, memory stays bounded.
-    """
-    mask = np.uint64(slots.size - 1)
-    tag = h & np.uint64(0xFFFFFFFF00000000)
-    s = np.int64(h & mask)
-    while True:
-        slot = slots[s]
-        if slot == 0:
-            others = key[0] >> np.uint64(63) != 0
-            if state[0] >= max_keys and not others:
-                return -2
-            if state[0] >= 2 * max_keys and state[3] > 0:
-                return state[3] - 1
-            if state[0] >= table.shape[0]:
-                return -1
-            row = state[0]
-            if others:
-                state[3] = row + 1
-            for w in range(width):
-                table[row, w] = key[w]
-            for w in range(width, table.shape[1]):
-                table[row, w] = 0
-            slots[s] = tag | np.uint64(row + 1)
-            state[0] += 1
-            return row
-        if slot & np.uint64(0xFFFFFFFF00000000) == tag:
-            row = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
-            same = True
-            for w in range(width):
-                if table[row, w] != key[w]:
-                    same = False
-                    break
-            if same:
-                return row
-        s = np.int64(np.uint64(s + 1) & mask)
+            break
+    return begin, over
 
 
 @njit(cache=True, nogil=True)
 def rehash(table: U64, width: Word, used: Word, slots: U64) -> None:
     """Enter all rows of a table into empty slots."""
     mask = np.uint64(slots.size - 1)
-    for row in range(used):
-        h = _hash(table[row], width)
-        s = np.int64(h & mask)
-        while slots[s] != 0:
-            s = np.int64(np.uint64(s + 1) & mask)
-        slots[s] = (h & np.uint64(0xFFFFFFFF00000000)) | np.uint64(row + 1)
+    key = np.empty((width, BLOCK), np.uint64)
+    hashes = np.empty(BLOCK, np.uint64)
+    for begin in range(0, used, BLOCK):
+        n = min(BLOCK, used - begin)
+        for w in range(width):
+            for i in range(n):
+                key[w, i] = table[begin + i, w]
+        _hash(key, n, hashes)
+        for i in range(n):
+            probe = 0
+            while slots[_probe(hashes[i], probe, mask)] != 0:
+                probe += 1
+            slots[_probe(hashes[i], probe, mask)] = (
+                hashes[i] & np.uint64(0xFFFFFFFF00000000)
+            ) | np.uint64(begin + i + 1)
 
 
 @njit(cache=True, nogil=True)
-def unpack(keys: U64, used: Word, pieces: I64, words: U64) -> None:
-    """Undo the packing of keys: words[piece source, row]."""
+def unpack(keys: U64, used: Word, pieces: I64, words: U64, first: Word) -> None:
+    """Undo the packing of keys: words[piece source, first + row]."""
     for p in range(pieces.shape[0]):
-        bits = pieces[p, 1]
+        source, bits, shift, w = pieces[p, 0], pieces[p, 1], np.uint64(pieces[p, 2]), pieces[p, 3]
         top = ~np.uint64(0) if bits == 64 else (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+        above = np.uint64(pieces[p, 4])
         for r in range(used):
-            words[pieces[p, 0], r] = (keys[r, pieces[p, 3]] >> np.uint64(pieces[p, 2])) & top
+            words[source, first + r] = (keys[r, w] >> shift) & top | above
 
 
 @njit(cache=True, nogil=True)

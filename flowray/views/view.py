@@ -174,15 +174,17 @@ class View:
         return kept
 
     def _scale(self, columns: Columns) -> Words:
+        """What packets and bytes are multiplied with: (n,), (1,) if it is the same for all records,
+        (0,) if it is 1.
+        """
+        scale = np.ones(1, np.uint64)
         if self.plan.renormalise:
-            scale = np.maximum(columns["sampling_rate"], 1)
-            if self.plan.sample == 1 and scale.max(initial=1) == 1:
-                return NO_SCALE
-        elif self.plan.sample > 1:
-            scale = np.ones(columns.n, np.uint64)
-        else:
-            return NO_SCALE
-        return scale * np.uint64(self.plan.sample)
+            rate = columns["sampling_rate"]
+            least, most = rate.min(), rate.max()
+            scale = np.maximum(rate[:1] if least == most else rate, 1)
+        if self.plan.sample > 1:
+            scale = scale * np.uint64(self.plan.sample)
+        return NO_SCALE if scale.size == 1 and scale[0] == 1 else scale
 
     def _pass_on(self, columns: Columns, scale: Words, texts: Interner) -> None:
         names = [f.name for f in self.plan.fields]
@@ -199,8 +201,8 @@ class View:
         plan = self.plan
         assert plan.windows is not None
         assert self._fold is not None
-        arrival = columns["timestamp_arrival"].astype(np.int64)
-        time = columns["timestamp_start"].astype(np.int64) if plan.by_start else arrival
+        arrival = columns["timestamp_arrival"].view(np.int64)
+        time = columns["timestamp_start"].view(np.int64) if plan.by_start else arrival
         if columns.since:
             # Held data: its window may be committed already, so it counts as late by the time it
             # was held.
@@ -209,7 +211,7 @@ class View:
         if plan.split:
             words, source, time = self._split(columns, time)
             arrival, n = arrival[source], source.size
-            scale = scale[source] if scale.size else scale
+            scale = scale[source] if scale.size > 1 else scale
         if time is arrival:
             window = plan.windows.words_of_arrival(arrival)
         else:

@@ -58,13 +58,13 @@ class Windows:
         return words
 
     def words_of_arrival(self, arrival: I64) -> Words:
-        """Window words (n,) of records whose time is their arrival: none is late, most batches have
-        but one.
+        """Window words (n,) of records whose time is their arrival, none of which is late; (1,) if
+        they share one, as nearly all batches do.
         """
-        ends = np.array([arrival.min(initial=_LAST), arrival.max(initial=0)])
-        first, last = self.words(ends, ends)
-        if first == last:
-            return np.full(arrival.size, first)
+        first, last = int(arrival.min()), int(arrival.max())
+        ordinal = (first - self.offset) // self.width
+        if first >= max(self.offset, 0) and (last - self.offset) // self.width == ordinal:
+            return np.array([min(ordinal, int(_ORDINAL)) << REVISION_BITS], np.uint64)
         return self.words(arrival, arrival)
 
     def start(self, words: Words) -> I64:

@@ -32,6 +32,9 @@ SMALL = st.integers(0, 3)
 def value_of(field: Field) -> st.SearchStrategy[int]:
     top = (1 << (128 if field.kind is Kind.ADDRESS else 64)) - 1
     edge = st.sampled_from([top, (1 << field.bits) - 1, 1 << field.bits & top])
+    if field.kind is Kind.ADDRESS:
+        v4 = SMALL.map(lambda host: 0xFFFF << 32 | host)
+        return st.one_of(v4, v4, v4, SMALL, edge)
     return st.one_of(SMALL, SMALL, SMALL, edge)
 
 
@@ -78,7 +81,7 @@ def contents(fold: Fold) -> dict[tuple[int, tuple[int, ...] | None], list[int]]:
     found = {}
     for r, word in enumerate(window.tolist()):
         cells = []
-        for f in fold.shape.fields:
+        for f in fold.keys:
             value = columns[f.name][..., r]
             cells.append(int(value) if value.ndim == 0 else int(value[0]) << 64 | int(value[1]))
         others = bool(is_others(window[r : r + 1])[0])
@@ -128,8 +131,8 @@ def test_packing_is_independent_of_the_layout(
         columns = columns_of(layout, keys, [k for _, k, _, _ in rows])
         fold = Fold(layout, keys, [], 1000)
         fold.add(columns.words, columns.n, np.zeros(columns.n, np.uint64))
-        packed.append(fold._table[: len(fold)].tolist())
-        assert KeyShape(layout, keys).words == fold.shape.words
+        packed.append([t.rows[: len(t), : t.shape.words].tolist() for t in fold._tables])
+        assert KeyShape(layout, keys).words == fold._any.shape.words
     assert packed[0] == packed[1]
 
 

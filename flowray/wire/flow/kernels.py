@@ -13,10 +13,12 @@ import numpy.typing as npt
 from numba import njit
 
 from flowray.hashing import Word, index_get
+from flowray.wire.octets import u8, u16, u32, u64
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U64: TypeAlias = npt.NDArray[np.uint64]
 U8: TypeAlias = npt.NDArray[np.uint8]
+U32: TypeAlias = npt.NDArray[np.uint32]
 
 # Protocols, by the first octets of a datagram.
 UNKNOWN, V5, V9, IPFIX, SFLOW = 0, 5, 9, 10, 64
@@ -31,6 +33,9 @@ OK, SHORT_HEADER, UNKNOWN_VERSION, BAD_COUNT, BAD_LENGTH, BAD_SET_LENGTH = 0, 1,
 H_VERSION, H_CAUSE, H_SEQUENCE, H_DOMAIN, H_EXPORT, H_UPTIME, H_SAMPLING, H_RECORDS = range(8)
 HEADER_COLUMNS = 8
 
+# What `take_headers` takes beside columns of the header table.
+EXPORTER, ARRIVAL = -1, -2
+
 # Columns of the set table.
 S_PACKET, S_KIND, S_ID, S_OFFSET, S_LENGTH, S_TEMPLATE = range(6)
 SET_COLUMNS = 6
@@ -40,21 +45,6 @@ NTP_EPOCH = 2_208_988_800
 """Seconds from 1900 to 1970 (RFC 5905)."""
 
 UNSET_V4 = np.uint64(0xFFFF00000000)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _u16(buf: U8, p: Word) -> Word:
-    return (np.int64(buf[p]) << 8) | np.int64(buf[p + 1])
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _u32(buf: U8, p: Word) -> Word:
-    return (
-        (np.int64(buf[p]) << 24)
-        | (np.int64(buf[p + 1]) << 16)
-        | (np.int64(buf[p + 2]) << 8)
-        | np.int64(buf[p + 3])
-    )
 
 
 @njit(cache=True, nogil=True)
@@ -78,42 +68,42 @@ def scan(
         if size < 4:
             header[i, H_CAUSE] = SHORT_HEADER
             continue
-        version = _u16(buf, p)
+        version = np.int64(u16(buf, p))
         header[i, H_VERSION] = version
         if version == V9:
             if size < 20:
                 header[i, H_CAUSE] = SHORT_HEADER
                 continue
-            header[i, H_UPTIME] = _u32(buf, p + 4)
-            header[i, H_EXPORT] = _u32(buf, p + 8) * NS
-            header[i, H_SEQUENCE] = _u32(buf, p + 12)
-            header[i, H_DOMAIN] = _u32(buf, p + 16)
+            header[i, H_UPTIME] = np.int64(u32(buf, p + 4))
+            header[i, H_EXPORT] = np.int64(u32(buf, p + 8)) * NS
+            header[i, H_SEQUENCE] = np.int64(u32(buf, p + 12))
+            header[i, H_DOMAIN] = np.int64(u32(buf, p + 16))
             q, end = p + 20, p + size
         elif version == IPFIX:
             if size < 16:
                 header[i, H_CAUSE] = SHORT_HEADER
                 continue
-            declared = _u16(buf, p + 2)
+            declared = np.int64(u16(buf, p + 2))
             if declared < 16 or declared > size:
                 header[i, H_CAUSE] = BAD_LENGTH
                 continue
-            header[i, H_EXPORT] = _u32(buf, p + 4) * NS
-            header[i, H_SEQUENCE] = _u32(buf, p + 8)
-            header[i, H_DOMAIN] = _u32(buf, p + 12)
+            header[i, H_EXPORT] = np.int64(u32(buf, p + 4)) * NS
+            header[i, H_SEQUENCE] = np.int64(u32(buf, p + 8))
+            header[i, H_DOMAIN] = np.int64(u32(buf, p + 12))
             q, end = p + 16, p + declared
         elif version == V5:
             if size < 24:
                 header[i, H_CAUSE] = SHORT_HEADER
                 continue
-            count = _u16(buf, p + 2)
+            count = np.int64(u16(buf, p + 2))
             if count == 0 or 24 + 48 * count > size:
                 header[i, H_CAUSE] = BAD_COUNT
                 continue
-            header[i, H_UPTIME] = _u32(buf, p + 4)
-            header[i, H_EXPORT] = _u32(buf, p + 8) * NS + _u32(buf, p + 12) % NS
-            header[i, H_SEQUENCE] = _u32(buf, p + 16)
-            header[i, H_DOMAIN] = _u16(buf, p + 20)
-            header[i, H_SAMPLING] = _u16(buf, p + 22) & 0x3FFF
+            header[i, H_UPTIME] = np.int64(u32(buf, p + 4))
+            header[i, H_EXPORT] = np.int64(u32(buf, p + 8)) * NS + np.int64(u32(buf, p + 12)) % NS
+            header[i, H_SEQUENCE] = np.int64(u32(buf, p + 16))
+            header[i, H_DOMAIN] = np.int64(u16(buf, p + 20))
+            header[i, H_SAMPLING] = np.int64(u16(buf, p + 22)) & 0x3FFF
             sets[k, S_PACKET], sets[k, S_KIND], sets[k, S_ID] = i, SET_DATA, 0
             sets[k, S_OFFSET], sets[k, S_LENGTH], sets[k, S_TEMPLATE] = p + 24, 48 * count, 0
             k += 1
@@ -125,7 +115,7 @@ def scan(
             header[i, H_CAUSE] = UNKNOWN_VERSION
             continue
         while q + 4 <= end:
-            set_id, octets = _u16(buf, q), _u16(buf, q + 2)
+            set_id, octets = np.int64(u16(buf, q)), np.int64(u16(buf, q + 2))
             if octets < 4 or q + octets > end:
                 # v9 has no message length: what follows the last set may be padding to a fixed
                 # datagram size.
@@ -268,62 +258,81 @@ def _store(
 
 
 @njit(cache=True, nogil=True)
+def _clear(words: U64, unset: I64, packet_row: Word, n: Word) -> None:
+    """Zero the first n words of the rows that no op fills."""
+    for u in range(unset.size):
+        if unset[u] != packet_row:
+            words[unset[u], :n] = 0
+
+
+@njit(cache=True, nogil=True)
 def extract_fixed(
-    buf: U8, sets: I64, chosen: I64, record_size: Word, ops: I64, header: I64, words: U64,
-    row: Word,
-    packet_row: Word,
+    buf: U8, sets: I64, chosen: I64, record_size: Word, ops: I64, unset: I64, header: I64,
+    words: U64, packet_row: Word,
 ) -> Word:  # fmt: skip
     """Decode the sets chosen (indices) whose records all take `record_size` octets; returns the
-    next free row.
+    records. Word rows in `unset` become zero.
 
-    Op by op within a set, so that the inner loop is one load and one store per record.
+    Op by op, so that the inner loop is one load and one store per record.
     """
+    rows = 0
+    for c in range(chosen.size):
+        rows += sets[chosen[c], S_LENGTH] // record_size
+    start = np.empty(rows, np.int64)
+    row = 0
     for c in range(chosen.size):
         s = chosen[c]
-        start, i = sets[s, S_OFFSET], sets[s, S_PACKET]
+        i, p = sets[s, S_PACKET], sets[s, S_OFFSET]
         count = sets[s, S_LENGTH] // record_size
         header[i, H_RECORDS] += count
         for r in range(row, row + count):
+            start[r] = p
             words[packet_row, r] = np.uint64(i)
-        for o in range(ops.shape[0]):
-            op, place, width, dest = ops[o, 0], ops[o, 1], ops[o, 2], ops[o, 3]
-            only_unset, argument = ops[o, 4], ops[o, 5]
-            p = start + place
-            if op == 0 and only_unset == 0:
-                if width == 4:
-                    for r in range(row, row + count):
-                        words[dest, r] = np.uint64(_u32(buf, p))
-                        p += record_size
-                elif width == 2:
-                    for r in range(row, row + count):
-                        words[dest, r] = np.uint64(_u16(buf, p))
-                        p += record_size
-                elif width == 1:
-                    for r in range(row, row + count):
-                        words[dest, r] = np.uint64(buf[p])
-                        p += record_size
-                else:
-                    for r in range(row, row + count):
-                        words[dest, r] = _uint(buf, p, width)
-                        p += record_size
-            elif op == 1 and only_unset == 0:
-                for r in range(row, row + count):
-                    words[dest, r] = 0
-                    words[dest + 1, r] = np.uint64(0xFFFF00000000 | _u32(buf, p))
-                    p += record_size
-            elif op == 4 and only_unset == 0:
-                for r in range(row, row + count):
-                    words[dest, r] = np.uint64(argument)
-            else:
-                boot = np.int64(0)
-                for r in range(row, row + count):
-                    if op == 10:
-                        base = start + (r - row) * record_size + (argument >> 17)
-                        boot = np.int64(_uint(buf, base, argument >> 1 & 0xFFFF))
-                    _store(buf, p, width, op, only_unset, argument, boot, header, i, words, dest, r)
-                    p += record_size
+            p += record_size
         row += count
-    return row
+    _clear(words, unset, packet_row, rows)
+    for o in range(ops.shape[0]):
+        op, place, width, dest = ops[o, 0], ops[o, 1], ops[o, 2], ops[o, 3]
+        only_unset, argument = ops[o, 4], ops[o, 5]
+        row_words = words[dest]
+        if op == 0 and only_unset == 0:
+            if width == 4:
+                for r in range(rows):
+                    row_words[r] = u32(buf, start[r] + place)
+            elif width == 2:
+                for r in range(rows):
+                    row_words[r] = u16(buf, start[r] + place)
+            elif width == 1:
+                for r in range(rows):
+                    row_words[r] = u8(buf, start[r] + place)
+            elif width == 8:
+                for r in range(rows):
+                    row_words[r] = u64(buf, start[r] + place)
+            else:
+                for r in range(rows):
+                    row_words[r] = _uint(buf, start[r] + place, width)
+        elif op == 1 and only_unset == 0:
+            low_words = words[dest + 1]
+            row_words[:rows] = 0
+            for r in range(rows):
+                low_words[r] = np.uint64(0xFFFF00000000) | u32(buf, start[r] + place)
+        elif op == 2 and only_unset == 0:
+            low_words = words[dest + 1]
+            for r in range(rows):
+                row_words[r] = u64(buf, start[r] + place)
+            for r in range(rows):
+                low_words[r] = u64(buf, start[r] + place + 8)
+        elif op == 4 and only_unset == 0:
+            row_words[:rows] = np.uint64(argument)
+        else:
+            boot = np.int64(0)
+            for r in range(rows):
+                p = start[r] + place
+                i = np.int64(words[packet_row, r])
+                if op == 10:
+                    boot = np.int64(_uint(buf, start[r] + (argument >> 17), argument >> 1 & 0xFFFF))
+                _store(buf, p, width, op, only_unset, argument, boot, header, i, words, dest, r)
+    return rows
 
 
 @njit(cache=True, nogil=True)
@@ -355,7 +364,7 @@ def _walk(buf: U8, p: Word, end: Word, widths: I64) -> Word:
             if width == 255:
                 if p + 2 > end:
                     return -1
-                width = _u16(buf, p)
+                width = np.int64(u16(buf, p))
                 p += 2
         p += width
         if p > end:
@@ -365,10 +374,11 @@ def _walk(buf: U8, p: Word, end: Word, widths: I64) -> Word:
 
 @njit(cache=True, nogil=True)
 def extract_variable(
-    buf: U8, sets: I64, chosen: I64, widths: I64, least: Word, ops: I64, header: I64, words: U64,
-    row: Word, packet_row: Word,
+    buf: U8, sets: I64, chosen: I64, widths: I64, least: Word, ops: I64, unset: I64, header: I64,
+    words: U64, packet_row: Word,
 ) -> Word:  # fmt: skip
     """As `extract_fixed`, for fields of variable length; ops name fields by ordinal."""
+    row = 0
     place = np.zeros(widths.size, np.int64)
     size = np.zeros(widths.size, np.int64)
     for c in range(chosen.size):
@@ -388,7 +398,7 @@ def extract_variable(
                     width = np.int64(buf[p])
                     p += 1
                     if width == 255:
-                        width = _u16(buf, p)
+                        width = np.int64(u16(buf, p))
                         p += 2
                 place[f], size[f] = p, width
                 p += width
@@ -408,7 +418,29 @@ def extract_variable(
             words[packet_row, row] = np.uint64(i)
             header[i, H_RECORDS] += 1
             row += 1
+    _clear(words, unset, packet_row, row)
     return row
+
+
+@njit(cache=True, nogil=True)
+def take_headers(
+    words: U64, n: Word, packet_row: Word, exporter: U32, arrival: I64, header: I64, taken: I64
+) -> None:
+    """Copy what a record has of its datagram. taken (m, 2): column of the header table, or one of
+    EXPORTER and ARRIVAL; word row.
+    """
+    packet = words[packet_row]
+    for t in range(taken.shape[0]):
+        column, row_words = taken[t, 0], words[taken[t, 1]]
+        if column == -1:
+            for r in range(n):
+                row_words[r] = exporter[packet[r]]
+        elif column == -2:
+            for r in range(n):
+                row_words[r] = np.uint64(arrival[packet[r]])
+        else:
+            for r in range(n):
+                row_words[r] = np.uint64(header[packet[r], column])
 
 
 @njit(cache=True, nogil=True)

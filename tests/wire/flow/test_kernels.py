@@ -234,8 +234,8 @@ class Case:
             count = k.count_variable(buf, self.sets, self.chosen, plan.widths, plan.record_size)
             assert count == len(expected)
             end = k.extract_variable(
-                buf, self.sets, self.chosen, plan.widths, plan.record_size, plan.ops, header, words,
-                1, packet_row,
+                buf, self.sets, self.chosen, plan.widths, plan.record_size, plan.ops, plan.unset,
+                header, words, packet_row,
             )  # fmt: skip
         else:
             end = k.extract_fixed(
@@ -244,21 +244,21 @@ class Case:
                 self.chosen,
                 plan.record_size,
                 plan.ops,
+                plan.unset,
                 header,
                 words,
-                1,
                 packet_row,
             )
-        assert end == len(expected) + 1
+        assert end == len(expected)
         assert header.tolist() == header_after
-        assert (words[:, [0, -1]] == 77).all()
+        assert (words[:, end:] == 77).all()
         unset = set(plan.unset.tolist()) - {packet_row}
-        for r, (packet, filled) in enumerate(expected, 1):
+        for r, (packet, filled) in enumerate(expected):
             assert words[packet_row, r] == packet
             assert not unset & filled.keys()
             for row in range(EVERYTHING.words):
                 if row != packet_row:
-                    assert words[row, r] == (77 if row in unset else filled[row]), row
+                    assert words[row, r] == (0 if row in unset else filled[row]), row
 
 
 @given(st.integers(0, 1 << 64))
@@ -279,7 +279,7 @@ def test_boot_time_of_reduced_size_ends_the_buffer() -> None:
     sets = np.array([[0, k.SET_DATA, 256, 0, 8, 0]], np.int64)
     header = np.array([[10, 0, 0, 0, 10**18, 0, 0, 0]], np.int64)
     words = np.zeros((EVERYTHING.words, 1), np.uint64)
-    k.extract_fixed(raw, sets, np.array([0]), 8, plan.ops, header, words, 0, 0)
+    k.extract_fixed(raw, sets, np.array([0]), 8, plan.ops, plan.unset, header, words, 0)
     assert words[EVERYTHING.index("timestamp_start"), 0] == 12 * 10**6
 
 
