@@ -240,9 +240,7 @@ def sampling_rate(c: Columns, m: Messages, x: Context) -> None:
     packet = c["_packet"].view(np.int64)
     first = int(packet.min())
     default = _default_rates(m, x, slice(first, int(packet.max()) + 1))
-    if default.any():
-        rate = np.where(rate == 0, default[packet - first], rate)
-    c["sampling_rate"][:] = rate
+    k.rates_with_default(rate, default, packet, first, c["sampling_rate"])
 
 
 def _default_rates(m: Messages, x: Context, some: slice) -> U64:

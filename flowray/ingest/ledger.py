@@ -87,9 +87,12 @@ class ViewAccount(IntEnum):
 
 @njit(cache=True, nogil=True)
 def count_each(exporter: npt.NDArray[np.int64], counts: Counts) -> None:
-    """Add 1 to counts[e] for each e of exporter (n,)."""
-    for i in range(exporter.size):
-        counts[exporter[i]] += 1
+    """Add 1 to counts[e] for each e of exporter (n,); runs of one exporter are added at once."""
+    begin = 0
+    for i in range(1, exporter.size + 1):
+        if i == exporter.size or exporter[i] != exporter[begin]:
+            counts[exporter[begin]] += i - begin
+            begin = i
 
 
 class Ledger:

@@ -444,6 +444,13 @@ def take_headers(
 
 
 @njit(cache=True, nogil=True)
+def rates_with_default(rate: U64, default: U64, packet: I64, first: Word, applied: U64) -> None:
+    """Sampling rates (n,) that apply: the record's, else default[packet - first] of its message."""
+    for r in range(rate.size):
+        applied[r] = rate[r] if rate[r] != 0 else default[packet[r] - first]
+
+
+@njit(cache=True, nogil=True)
 def stack_labels(words: U64, first: Word, n: Word, raw: U8, location: U64) -> None:
     """Compact ten MPLS stack entries (label 20 bits, exp 3, bottom 1) a record into the value of a
     LABELS field.
