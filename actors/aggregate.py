@@ -11,6 +11,7 @@ import ray
 from actors.metrics import AGGREGATOR, Meter
 from actors.naming import aggregate_name, as_actor
 from flowray.ingest.ledger import Snapshot
+from flowray.ingest.warm import warm_aggregator
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
@@ -29,6 +30,7 @@ class Aggregate:
         self._stop = threading.Event()
         program = compile_settings(settings, file)
         plan = next(p for p in program.views if p.name == view)
+        warm_aggregator(program, view)
         directory = settings.state.path / "checkpoints"
         self._aggregation = Aggregation(
             plan,

@@ -6,6 +6,8 @@ import numpy as np
 
 from flowray.ingest.collector import Collector
 from flowray.settings.compile import Program
+from flowray.views.aggregate import END_OF_INPUT, Aggregator
+from flowray.views.view import Partial
 from flowray.wire.packets import PacketBatch
 
 RECORDS, KEYS = 64, 16
@@ -14,6 +16,21 @@ EXPORTER = "192.0.2.1"
 
 def warm(program: Program) -> None:
     """Run a few made-up records of every protocol through a collector that is thrown away."""
+    _partials(program)
+
+
+def warm_aggregator(program: Program, view: str) -> None:
+    """Merge their partial of a view into an aggregator that is thrown away."""
+    plan = next(plan for plan in program.views if plan.name == view)
+    aggregator = Aggregator(plan, ())
+    for partial in _partials(program):
+        if partial.view == view:
+            aggregator.merge(partial)
+    aggregator.state()
+    aggregator.advance(END_OF_INPUT)
+
+
+def _partials(program: Program) -> list[Partial]:
     from flowray.generate.bench import MIX, bench_traffic
 
     collector = Collector(program, "warm")
@@ -21,4 +38,4 @@ def warm(program: Program) -> None:
     exporter = np.full(len(made), collector.exporters.intern_one(EXPORTER), np.uint32)
     batch = PacketBatch(made.buffer, made.offset, made.length, exporter, made.time_ns)
     collector.feed(batch)
-    collector.hand_over(int(made.time_ns[-1]))
+    return collector.hand_over(int(made.time_ns[-1]))

@@ -25,9 +25,6 @@ and is not.
 LEAST_ROWS = 64
 """Rows that a new table has room for: there may be thousands of windows of a few rows each."""
 
-KEPT_ROWS = 1 << 16
-"""Rows of a table that is kept when it is cleared: the next second's are about as many."""
-
 LINE = 8
 """Words of a cache line."""
 
@@ -139,17 +136,25 @@ class Table:
         self.rows[:used] = rows[:used]
         k.rehash(self.rows, self.shape.words, used, self._slots)
 
-    def unpack(self, shape: KeyShape, words: Words, first: int) -> None:
-        """Write the key fields of all rows to columns first..first+len of `words`, as packed by the
-        same shape of another layout.
+    def unpack(
+        self, shape: KeyShape, values: npt.NDArray[np.int64], words: Words, window: Words,
+        first: int,
+    ) -> None:  # fmt: skip
+        """Write all rows to columns first..first+len of `words`, keys as packed by the same shape
+        of another layout, values at its word rows `values`; their window words to `window`.
         """
-        k.unpack(self.rows, len(self), shape.pieces, words, first)
+        k.unpack(
+            self.rows, len(self), self.shape.words, shape.pieces, values, words, window, first
+        )
 
     def clear(self) -> None:
-        """Forget all rows and free memory that grew."""
+        """Forget all rows. The next second's are about as many, so memory is kept; what was mostly
+        unused is halved.
+        """
+        capacity, used = len(self.rows) - 1, len(self)
         self._state[:] = 0
-        if len(self.rows) > KEPT_ROWS:
-            self._allocate(LEAST_ROWS)
+        if capacity > LEAST_ROWS and used < capacity // 8:
+            self._allocate(capacity // 2)
         else:
             self._slots[:] = 0
 
@@ -247,18 +252,16 @@ class Fold:
         columns = Columns.empty(layout, len(self))
         columns.n = len(self)
         window = np.empty(columns.n, np.uint64)
+        values = np.array([layout.index(n) for n in (*(f.name for f in self.values), RECORDS)])
         first = 0
         for table in self._tables:
-            rows = slice(first, first + len(table))
-            table.unpack(KeyShape(layout, self.keys, v4=table is self._v4), columns.words, first)
-            window[rows] = table.rows[: len(table), 0]
-            for i, name in enumerate([*(f.name for f in self.values), RECORDS]):
-                columns.words[layout.index(name), rows] = table.values(i)
-            first = rows.stop
+            shape = KeyShape(layout, self.keys, v4=table is self._v4)
+            table.unpack(shape, values, columns.words, window, first)
+            first += len(table)
         return columns, window
 
     def clear(self) -> None:
-        """Forget all rows and free tables that grew."""
+        """Forget all rows; see `Table.clear`."""
         self.others = 0
         for table in self._tables:
             table.clear()

@@ -279,14 +279,27 @@ def rehash(table: U64, width: Word, used: Word, slots: U64) -> None:
 
 
 @njit(cache=True, nogil=True)
-def unpack(keys: U64, used: Word, pieces: I64, words: U64, first: Word) -> None:
-    """Undo the packing of keys: words[piece source, first + row]."""
-    for p in range(pieces.shape[0]):
-        source, bits, shift, w = pieces[p, 0], pieces[p, 1], np.uint64(pieces[p, 2]), pieces[p, 3]
-        top = ~np.uint64(0) if bits == 64 else (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
-        above = np.uint64(pieces[p, 4])
-        for r in range(used):
-            words[source, first + r] = (keys[r, w] >> shift) & top | above
+def unpack(
+    table: U64, used: Word, width: Word, pieces: I64, values: I64, words: U64, window: U64,
+    first: Word,
+) -> None:  # fmt: skip
+    """Undo the packing of rows: key pieces to words[piece source, first + row], the values behind
+    `width` key words to words[values[i], first + row], the window word to window[first + row].
+    """
+    for begin in range(0, used, BLOCK):  # so that a row is read from memory once
+        n = min(BLOCK, used - begin)
+        rows = table[begin : begin + n]
+        at = first + begin
+        window[at : at + n] = rows[:, 0]
+        for p in range(pieces.shape[0]):
+            bits, shift, w = pieces[p, 1], np.uint64(pieces[p, 2]), pieces[p, 3]
+            top = ~np.uint64(0) if bits == 64 else (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+            above = np.uint64(pieces[p, 4])
+            target = words[pieces[p, 0], at : at + n]
+            for r in range(n):
+                target[r] = (rows[r, w] >> shift) & top | above
+        for v in range(values.size):
+            words[values[v], at : at + n] = rows[:, width + v]
 
 
 @njit(cache=True, nogil=True)
