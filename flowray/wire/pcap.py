@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowray.errors import CaptureError
+from flowray.wire import frame_kernels as frames
 from flowray.wire import pcap_kernels as kernels
 from flowray.wire.capture_merge import merge_captures
 from flowray.wire.capture_source import open_source
@@ -126,10 +127,10 @@ class CaptureReader:
         self._exporters = exporters
         self._capacity = packets_per_batch
         self._ports = _port_set(ports)
-        self._state: NDArray[np.int64] = np.zeros(kernels.STATE_WORDS, np.int64)
-        self._counters: NDArray[np.int64] = np.zeros(kernels.OUTCOMES, np.int64)
+        self._state: NDArray[np.int64] = np.zeros(frames.STATE_WORDS, np.int64)
+        self._counters: NDArray[np.int64] = np.zeros(frames.OUTCOMES, np.int64)
         self._fragments: NDArray[np.uint64] = np.empty(
-            (_FRAGMENT_ROWS, kernels.FRAGMENT_WORDS), np.uint64
+            (_FRAGMENT_ROWS, frames.FRAGMENT_WORDS), np.uint64
         )
         self._interfaces: NDArray[np.int64] = np.zeros((1, 6), np.int64)
         self._interface_count = 0
@@ -166,14 +167,14 @@ class CaptureReader:
     def report(self) -> CaptureReport:
         """What was read so far."""
         report, counters = self._report, self._counters
-        report.packets = int(counters[kernels.PACKETS])
-        report.datagrams = int(counters[kernels.DATAGRAM])
-        report.not_udp = int(counters[kernels.NOT_UDP])
-        report.other_port = int(counters[kernels.OTHER_PORT])
-        report.fragments = int(counters[kernels.FRAGMENT])
-        report.truncated = int(counters[kernels.TRUNCATED])
-        report.malformed = int(counters[kernels.MALFORMED])
-        report.unknown_link = int(counters[kernels.UNKNOWN_LINK])
+        report.packets = int(counters[frames.PACKETS])
+        report.datagrams = int(counters[frames.DATAGRAM])
+        report.not_udp = int(counters[frames.NOT_UDP])
+        report.other_port = int(counters[frames.OTHER_PORT])
+        report.fragments = int(counters[frames.FRAGMENT])
+        report.truncated = int(counters[frames.TRUNCATED])
+        report.malformed = int(counters[frames.MALFORMED])
+        report.unknown_link = int(counters[frames.UNKNOWN_LINK])
         report.fragments_unused = self._reassembler.unused + self._snapped_fragments
         return report
 
@@ -195,14 +196,14 @@ class CaptureReader:
                 chunk.lo, self._fragments, self._counters,
             )  # fmt: skip
             self._join_fragments()
-            position = int(self._state[kernels.POSITION])
+            position = int(self._state[frames.POSITION])
             self._report.bytes_read = self._source.bytes_read(position)
             if stop == kernels.CONTROL:
                 self._describe(position)
                 continue
             if stop == kernels.FULL and not self._is_full():
                 continue  # only the list of fragments was full
-            if self._state[kernels.COUNT] or self._joined:
+            if self._state[frames.COUNT] or self._joined:
                 yield self._batch(chunk)
                 if self._closed:
                     return
@@ -242,21 +243,21 @@ class CaptureReader:
         if link not in _LINKS:
             allowed = ", ".join(map(str, sorted(_LINKS)))
             raise CaptureError(f"{self.path}: found link type {link}, allowed {allowed}")
-        self._state[kernels.BIG] = big
-        self._state[kernels.POSITION] = 24
+        self._state[frames.BIG] = big
+        self._state[frames.POSITION] = 24
         self._add_interface((*_LINKS[link], 0, tick_ns, 0, 0))
 
     def _describe(self, position: int) -> None:
         """Take the section header or interface description, complete, at `position`."""
         data = self._source.data
-        order = ">u4" if self._state[kernels.BIG] else "<u4"
+        order = ">u4" if self._state[frames.BIG] else "<u4"
         kind, size = (int(word) for word in data[position : position + 8].view(order))
         if kind == _SECTION_KIND:
             self._interface_count = 0
         else:
             body = data[position + 8 : position + size - 4].tobytes()
-            self._add_interface(_interface(body, big=bool(self._state[kernels.BIG])))
-        self._state[kernels.POSITION] = position + size
+            self._add_interface(_interface(body, big=bool(self._state[frames.BIG])))
+        self._state[frames.POSITION] = position + size
 
     def _add_interface(self, row: tuple[int, ...]) -> None:
         if self._interface_count == len(self._interfaces):
@@ -266,23 +267,23 @@ class CaptureReader:
 
     def _new_chunk(self) -> _Chunk:
         state = self._state
-        state[kernels.COUNT] = 0
-        state[kernels.LIMIT] = state[kernels.POSITION] + _CHUNK_BYTES
+        state[frames.COUNT] = 0
+        state[frames.LIMIT] = state[frames.POSITION] + _CHUNK_BYTES
         # A datagram takes more than 16 bytes of file: a small file needs no big arrays.
-        left = len(self._source.data) - int(state[kernels.POSITION])
+        left = len(self._source.data) - int(state[frames.POSITION])
         return _Chunk(min(self._capacity, left // 16 + 1))
 
     def _is_full(self) -> bool:
         state = self._state
-        full = state[kernels.COUNT] >= self._capacity
-        return bool(full or state[kernels.POSITION] >= state[kernels.LIMIT])
+        full = state[frames.COUNT] >= self._capacity
+        return bool(full or state[frames.POSITION] >= state[frames.LIMIT])
 
     def _more(self, position: int) -> None:
         self._source.more(position)
-        self._state[kernels.POSITION] = 0
+        self._state[frames.POSITION] = 0
 
     def _batch(self, chunk: _Chunk) -> PacketBatch:
-        n = int(self._state[kernels.COUNT])
+        n = int(self._state[frames.COUNT])
         batch = PacketBatch(
             self._source.data,
             chunk.offset[:n],
@@ -318,8 +319,8 @@ class CaptureReader:
 
     def _join_fragments(self) -> None:
         """Hand the listed fragments to the reassembler, and keep the datagrams that come out."""
-        count = int(self._state[kernels.FRAGMENTS])
-        self._state[kernels.FRAGMENTS] = 0
+        count = int(self._state[frames.FRAGMENTS])
+        self._state[frames.FRAGMENTS] = 0
         for row in self._fragments[:count].tolist():
             before, time_ns, hi, lo, to_hi, to_lo, ident, *rest = row
             protocol, offset, more, at, size, cut = rest
@@ -338,13 +339,13 @@ class CaptureReader:
         self, before: int, time_ns: int, hi: int, lo: int, protocol: int, payload: bytes
     ) -> None:
         data = np.frombuffer(bytearray(payload), np.uint8)
-        outcome, at, size, port = kernels.dissect_transport(
+        outcome, at, size, port = frames.dissect_transport(
             data, 0, len(data), len(data), protocol, self._ports
         )
-        if outcome == kernels.FRAGMENT:  # a fragment within a datagram made of fragments
-            outcome = kernels.MALFORMED
+        if outcome == frames.FRAGMENT:  # a fragment within a datagram made of fragments
+            outcome = frames.MALFORMED
         self._counters[outcome] += 1
-        if outcome == kernels.DATAGRAM:
+        if outcome == frames.DATAGRAM:
             self._joined.append(
                 _Joined(before, time_ns, hi, lo, int(port), payload[at : at + size])
             )
@@ -352,7 +353,7 @@ class CaptureReader:
     def _end(self, damaged: bool) -> None:
         self._reassembler.finish()
         source, report = self._source, self._report
-        position = int(self._state[kernels.POSITION])
+        position = int(self._state[frames.POSITION])
         left = len(source.data) - position
         report.cut_off = damaged or left > 0 or bool(source.fault)
         if report.cut_off:
