@@ -41,41 +41,58 @@ def to_arrow(columns: Columns, names: Iterable[str], texts: Interner) -> pa.Tabl
 
 def _to_array(field: Field, words: Words, texts: Interner) -> pa.Array[Any]:
     if field.kind is Kind.ADDRESS:
-        raw = np.ascontiguousarray(words.T).astype(">u8").tobytes()
-        return pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(16), words.shape[1], [None, pa.py_buffer(raw)]
-        )
+        return _addresses(words)
     if field.kind.interned:
-        ids, index = np.unique(words, return_inverse=True)
+        ids, index = _dense(words, len(texts))
         return pa.DictionaryArray.from_arrays(
-            pa.array(index.astype(np.int32), pa.int32()), pa.array(texts.values(ids), pa.binary())
+            pa.array(index, pa.int32()), pa.array(texts.values(ids), pa.binary())
         )
     kind = arrow_type(field)
-    if field.bits < 64 and field.kind is not Kind.TIME:
+    most = np.uint64((1 << field.bits) - 1)
+    if field.bits < 64 and field.kind is not Kind.TIME and words.max(initial=0) > most:
         # A counter field of an exporter may be wider than the registry's row says: never wrap it.
-        words = np.minimum(words, np.uint64((1 << field.bits) - 1))
+        words = np.minimum(words, most)
     return pa.array(words.astype(kind.to_pandas_dtype()), kind)
+
+
+def _addresses(words: Words) -> pa.Array[Any]:
+    """Addresses from their words (2, n)."""
+    n = words.shape[1]
+    raw = np.empty((n, 2), ">u8")
+    raw[:, 0], raw[:, 1] = words
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), n, [None, pa.py_buffer(raw)])
+
+
+def _dense(words: Words, known: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int32]]:
+    """Ids below `known` that occur in words (n,), ascending, and for each word its index there."""
+    if known > len(words):
+        ids, index = np.unique(words, return_inverse=True)
+        return ids.astype(np.intp), index.astype(np.int32)
+    seen = np.zeros(known, np.bool_)
+    seen[words] = True
+    return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - np.int32(1))[words]
 
 
 def from_arrow(table: pa.Table, layout: Layout, texts: Interner) -> Columns:
     """The fields of a layout from a table that holds them; text is interned in `texts`."""
-    columns = Columns.empty(layout, table.num_rows)
-    columns.n = table.num_rows
+    n = table.num_rows
+    columns = Columns(layout, np.empty((layout.words, n), np.uint64), n)
     for field in layout.fields:
         array = table[field.name].combine_chunks()
         if isinstance(array, pa.ChunkedArray):
             array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
-        columns[field.name][...] = _to_words(field, array, texts)
+        np.copyto(columns[field.name], _to_words(field, array, texts), casting="unsafe")
     return columns
 
 
-def _to_words(field: Field, array: Any, texts: Interner) -> Words:
+def _to_words(field: Field, array: Any, texts: Interner) -> npt.NDArray[Any]:
+    """Numbers that become words, (n,), or (2, n) for addresses."""
     if field.kind is Kind.ADDRESS:
         raw = np.frombuffer(array.buffers()[1], ">u8")[2 * array.offset :][: 2 * len(array)]
-        return raw.reshape(-1, 2).T.astype(np.uint64)
+        return raw.reshape(-1, 2).T
     if field.kind.interned:
         ids = texts.add_all(array.dictionary.to_pylist())
         index: npt.NDArray[np.int32] = array.indices.to_numpy(zero_copy_only=False)
         return ids[index] if len(ids) else np.zeros(len(array), np.uint64)
-    words: Words = array.to_numpy(zero_copy_only=False).astype(np.uint64)
-    return words
+    numbers: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return numbers

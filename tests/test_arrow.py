@@ -88,6 +88,23 @@ def test_values(rows: list[tuple[int | bytes, ...]]) -> None:
         assert table[f.name].to_pylist() == expected
 
 
+@given(st.lists(st.sampled_from([b"", b"a", b"bb", b"ccc"]), max_size=8), st.integers(0, 20))
+def test_a_dictionary_holds_what_occurs_in_order_of_first_sight(
+    values: list[bytes], more: int
+) -> None:
+    """Whether the shard knows fewer texts than the table has rows, or more."""
+    texts = Interner()
+    texts.add_all([b"ccc", b"bb", b"a", *(bytes([i, i]) for i in range(more))])
+    columns = Columns.empty(Layout(["label"]), len(values))
+    columns.n = len(values)
+    columns["label"][:] = texts.add_all(values)
+    column = to_arrow(columns, ["label"], texts)["label"].combine_chunks()
+    assert column.to_pylist() == values
+    assert column.dictionary.to_pylist() == [
+        v for v in (b"", b"ccc", b"bb", b"a") if v in set(values)
+    ]
+
+
 def test_fields_of_a_subset_in_another_order() -> None:
     texts = Interner()
     rows = [tuple(b"x" if f.kind.interned else i for i, f in enumerate(LAYOUT.fields))]
