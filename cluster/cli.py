@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from flowray.errors import FlowrayError
+from flowray.garbage import rarely_searched
 
 app = typer.Typer(
     name="flowray",
@@ -196,12 +197,15 @@ def fail(line: str) -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point. An operator's mistake is one line and exit 2."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        app(arguments)
-    except FlowrayError as error:
-        fail(f"flowray: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    # There is no linear algebra here, and its threads spin for 0.1 s when numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with rarely_searched():
+        try:
+            app(arguments)
+        except FlowrayError as error:
+            fail(f"flowray: {error}")
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 if __name__ == "__main__":

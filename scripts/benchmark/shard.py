@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmark.counted import COUNTED, LOOK_SECONDS
 from cluster.replay import load_program
+from flowray.garbage import rarely_searched
 from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import KnowledgeStore
 from flowray.ingest.shard import Shard
@@ -77,4 +78,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with rarely_searched():
+        main()
