@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flowray.replay import Replay, SinkFor, Summary
 from flowray.settings.compile import Program, compile_settings
@@ -97,10 +95,16 @@ class Captures:
 
 def progress(captures: Captures, *, quiet: bool) -> Iterator[PacketBatch]:
     """The batches of captures, behind a progress bar."""
+    if quiet:
+        yield from captures
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("replay"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
-        console=console, disable=quiet or not console.is_terminal,
+        console=console, disable=not console.is_terminal,
     )  # fmt: skip
     with bar:
         task = bar.add_task("replay", total=captures.octets[1] or None)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from flowray.sinks.buffers import Array
 from flowray.sinks.jsonl import JsonLines, fragments
 from flowray.sinks.render import flat
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetWriter
 
 __all__ = ["EXTENSIONS", "FileKind", "RowWriter", "csv_header", "open_writer"]
 
@@ -78,15 +79,17 @@ class _ParquetWriter:
         del header
         self._stream = stream
         self._metadata = metadata
-        self._writer: pq.ParquetWriter | None = None
+        self._writer: ParquetWriter | None = None
         self._held: list[pa.RecordBatch] = []
         self._rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         rows = flat(batch)
         if self._writer is None:
+            from pyarrow.parquet import ParquetWriter  # slow to import, and others do without
+
             schema = rows.schema.with_metadata(self._metadata)
-            self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd")
+            self._writer = ParquetWriter(self._stream, schema, compression="zstd")
         self._held.append(rows)
         self._rows += rows.num_rows
         if self._rows >= _GROUP_ROWS:
@@ -152,4 +155,4 @@ def _plain(column: Array) -> Array:
         return column
     if pa.types.is_nested(column.type.value_type):
         return fragments(column.dictionary).take(column.indices)
-    return pc.cast(column, pa.string())
+    return column.dictionary_decode()

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowray.sinks import jsonl_kernels as kernels
 from flowray.sinks.buffers import Array, Mask, dense, frozen, null_mask, text, text_array
@@ -113,7 +112,7 @@ class JsonLines:
             words = pa.array(["false", "true"])
             return [_fragments(key, words, dense(column).astype(np.int32), present)]
         if pa.types.is_signed_integer(kind):
-            digits = pc.cast(column, pa.string())
+            digits = column.cast(pa.string())
             return [_fragments(key, digits, np.arange(len(column), dtype=np.int32), present)]
         if pa.types.is_string(kind):
             return [_strings(key, column, present)]

@@ -127,6 +127,7 @@ class _Source:
         self._table = table
         self._window = window
         self._whole: dict[str, Array] = {}
+        self._family: npt.NDArray[np.uint8] | None = None
         others = self._column("_others")
         self.has_others = others is not None
         mask = None if others is None else dense(others)
@@ -175,12 +176,13 @@ class _Source:
 
     def family(self) -> npt.NDArray[np.uint8]:
         """(n,) 6 for rows of which any address or network is IPv6, else 4."""
-        family = np.full(self.rows, 4, np.uint8)
-        for name in _FAMILIAL:
-            raw = self.addresses(name)
-            if raw is not None:
-                text_kernels.mark_ipv6(raw, family)
-        return family
+        if self._family is None:
+            self._family = np.full(self.rows, 4, np.uint8)
+            for name in _FAMILIAL:
+                raw = self.addresses(name)
+                if raw is not None:
+                    text_kernels.mark_ipv6(raw, self._family)
+        return self._family
 
 
 def _one_chunk(chunked: pa.ChunkedArray[Any]) -> Array:
@@ -188,7 +190,7 @@ def _one_chunk(chunked: pa.ChunkedArray[Any]) -> Array:
         empty: Array = pa.array([], chunked.type)
         return empty
     chunks: list[Array] = chunked.unify_dictionaries().chunks
-    whole: Array = pa.concat_arrays(chunks)
+    whole: Array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
     return whole
 
 

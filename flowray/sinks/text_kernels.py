@@ -22,6 +22,19 @@ EPOCH, PLAIN, RFC3339 = 0, 1, 2
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
+def _octet_texts() -> U8:
+    """(256, 4): the digits of each number below 256, and in the last column how many they are."""
+    texts = np.zeros((256, 4), np.uint8)
+    for value, row in enumerate(texts):
+        digits = str(value).encode()
+        row[: len(digits)] = list(digits)
+        row[3] = len(digits)
+    return texts
+
+
+_OCTETS = _octet_texts()
+
+
 @njit(nogil=True, cache=True)
 def put_decimal(value: np.uint64, out: U8, at: int) -> int:
     """Write a number at `at`; returns where it ends."""
@@ -59,21 +72,31 @@ def _put_hex(value: np.uint64, out: U8, at: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _put_ipv4(raw: U8, out: U8, at: int) -> int:
-    for i in range(12, 16):
-        if i > 12:
-            out[at] = 46
-            at += 1
-        at = put_decimal(np.uint64(raw[i]), out, at)
-    return at
+def _put_octet(value: np.uint8, out: U8, at: int) -> int:
+    """Write a number below 256; up to two bytes behind it are overwritten."""
+    out[at] = _OCTETS[value, 0]
+    out[at + 1] = _OCTETS[value, 1]
+    out[at + 2] = _OCTETS[value, 2]
+    return at + int(_OCTETS[value, 3])
 
 
 @njit(nogil=True, cache=True)
-def _put_ipv6(raw: U8, out: U8, at: int) -> int:
+def _put_ipv4(raw: U8, row: int, out: U8, at: int) -> int:
+    at = _put_octet(raw[row, 12], out, at)
+    out[at] = 46
+    at = _put_octet(raw[row, 13], out, at + 1)
+    out[at] = 46
+    at = _put_octet(raw[row, 14], out, at + 1)
+    out[at] = 46
+    return _put_octet(raw[row, 15], out, at + 1)
+
+
+@njit(nogil=True, cache=True)
+def _put_ipv6(raw: U8, row: int, out: U8, at: int) -> int:
     """RFC 5952 section 4: the longest run of two or more zero groups, the first such, is `::`."""
     best, length, run = -1, 1, 0
     for i in range(8):
-        if raw[2 * i] == 0 and raw[2 * i + 1] == 0:
+        if raw[row, 2 * i] == 0 and raw[row, 2 * i + 1] == 0:
             run += 1
             if run > length:
                 best, length = i - run + 1, run
@@ -90,9 +113,19 @@ def _put_ipv6(raw: U8, out: U8, at: int) -> int:
         if i > 0 and i != best + length:
             out[at] = 58
             at += 1
-        at = _put_hex(np.uint64(raw[2 * i]) << np.uint64(8) | np.uint64(raw[2 * i + 1]), out, at)
+        group = np.uint64(raw[row, 2 * i]) << np.uint64(8) | np.uint64(raw[row, 2 * i + 1])
+        at = _put_hex(group, out, at)
         i += 1
     return at
+
+
+@njit(nogil=True, cache=True)
+def _zeros(raw: U8, row: int) -> int:
+    """How many zero bytes an address begins with."""
+    first = 0
+    while first < 16 and raw[row, first] == 0:
+        first += 1
+    return first
 
 
 @njit(nogil=True, cache=True)
@@ -105,19 +138,16 @@ def addresses(raw: U8, unset: U8, offsets: I32, out: U8) -> int:
     at = 0
     for row in range(raw.shape[0]):
         offsets[row] = at
-        a = raw[row]
-        first = 0
-        while first < 16 and a[first] == 0:
-            first += 1
+        first = _zeros(raw, row)
         if first == 16:
             if unset[row] == 4:
-                at = _put_ipv4(a, out, at)
+                at = _put_ipv4(raw, row, out, at)
             elif unset[row] == 6:
-                at = _put_ipv6(a, out, at)
-        elif first == 10 and a[10] == 255 and a[11] == 255:
-            at = _put_ipv4(a, out, at)
+                at = _put_ipv6(raw, row, out, at)
+        elif first == 10 and raw[row, 10] == 255 and raw[row, 11] == 255:
+            at = _put_ipv4(raw, row, out, at)
         else:
-            at = _put_ipv6(a, out, at)
+            at = _put_ipv6(raw, row, out, at)
     offsets[raw.shape[0]] = at
     return at
 
@@ -126,11 +156,8 @@ def addresses(raw: U8, unset: U8, offsets: I32, out: U8) -> int:
 def mark_ipv6(raw: U8, family: U8) -> None:
     """Set `family` (n,) to 6 where `raw` (n, 16) is set and not an IPv4-mapped address."""
     for row in range(raw.shape[0]):
-        a = raw[row]
-        first = 0
-        while first < 16 and a[first] == 0:
-            first += 1
-        if first < 16 and not (first == 10 and a[10] == 255 and a[11] == 255):
+        first = _zeros(raw, row)
+        if first < 16 and not (first == 10 and raw[row, 10] == 255 and raw[row, 11] == 255):
             family[row] = 6
 
 

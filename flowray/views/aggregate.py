@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowray.arrow import from_arrow, to_arrow
 from flowray.columns import Columns, Words
@@ -303,7 +302,7 @@ class Aggregator:
             self.accounts[ViewAccount.COMMITTED] += outstanding.records
             self._rows_committed += outstanding.table.num_rows
             for name in self.committed:
-                self.committed[name] += pc.sum(outstanding.table[name]).as_py() or 0
+                self.committed[name] += int(outstanding.table[name].to_numpy().sum())
         self._outstanding = [o for o in self._outstanding if o.sinks]
 
     def close_accounts(self) -> None:

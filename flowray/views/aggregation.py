@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flowray.clock import Clock, wall_clock
 from flowray.ingest.ledger import Snapshot, ViewAccount
@@ -227,6 +226,8 @@ class Aggregation:
             table = self._aggregator.newest()
         if table is None:
             return None
+        import pyarrow.compute as pc  # slow to import, and few look
+
         order = pc.sort_indices(table, sort_keys=[(by, "descending")])
         return table.take(order[:n])
 
