@@ -36,9 +36,18 @@ wrong.
 class Collector:
     """Decodes, enriches and folds. Partials are numbered, and kept until acknowledged. Not
     thread-safe.
+
+    `shared`: other shards hear exporters too, and the owner installs what they learn.
     """
 
-    def __init__(self, program: Program, shard: str = "0", incarnation: str | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        shard: str = "0",
+        incarnation: str | None = None,
+        *,
+        shared: bool = False,
+    ) -> None:
         self.shard = shard
         self.incarnation = incarnation or uuid.uuid4().hex[:12]
         self.exporters = Exporters(program.settings.decode.exporters)
@@ -52,7 +61,7 @@ class Collector:
         self._trust_exporters = program.decode.trust_exporters
         self._steps = steps_for(self.layout.names)
         self._decoder = FlowDecoder(
-            self.layout, program.decode, self.ledger, self._texts, self._enrich
+            self.layout, program.decode, self.ledger, self._texts, self._enrich, shared=shared
         )
         self._samples = SampleDecoder(
             self.layout,
@@ -148,6 +157,24 @@ class Collector:
         exporter = self.exporters.intern_one(address)
         self._offer(self._decoder.install_from_store(exporter, learned, now_ns))
 
+    def pulled(self, began_ns: int) -> None:
+        """All that the store told to a pull that began then is installed."""
+        self._decoder.settling.pulled(began_ns)
+
+    def wants_pull(self, now_ns: int) -> bool:
+        """Whether data waits for a pull from the store that may begin now."""
+        return self._decoder.settling.wants_pull(now_ns)
+
+    def settle(self, now_ns: int) -> None:
+        """Decode some of the data that need not wait any longer for its exporter's options."""
+        self._decoder.settling.give_up(now_ns)
+        self._offer(self._decoder.release_settled())
+
+    @property
+    def settling(self) -> bool:
+        """Whether data waits for its exporter's options."""
+        return bool(self._decoder.settling.hold.octets)
+
     def waiting(self) -> list[tuple[str, int, int, int]]:
         """Templates that held data waits for: (exporter address, domain, version, id)."""
         return [
@@ -156,7 +183,12 @@ class Collector:
         ]
 
     def give_up_held(self) -> None:
-        """Account data that still waits for a template as expired: nobody will decode it here."""
+        """Decode data that waits for options as it is; account data that still waits for a template
+        as expired: nobody will decode it here.
+        """
+        settling = self._decoder.settling
+        settling.settle_all()
+        self._offer(self._decoder.release_settled(settling.hold.octets))
         self._decoder.expire((1 << 63) - 1)
 
     # -- partials ----------------------------------------------------------------------------------
@@ -182,9 +214,10 @@ class Collector:
 
         Views with a (name, partition) in `skip` keep folding into the same partial: their
         aggregator lags. A view without rows hands over an empty partial, which carries the
-        watermark.
+        watermark: it stops where data waits for its exporter's options.
         """
         self._decoder.expire(watermark)
+        watermark = self._decoder.settling.horizon(watermark)
         partials = []
         for view in self._views:
             plan = view.plan
@@ -237,8 +270,8 @@ class Collector:
 
     @property
     def sets_held(self) -> int:
-        """Data sets that wait for a template."""
-        return len(self._decoder.hold)
+        """Data sets that wait for a template, or for their exporter's options."""
+        return len(self._decoder.hold) + len(self._decoder.settling.hold)
 
     def snapshot(self) -> Snapshot:
         """The ledger."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from flowray.ingest.ledger import Account, Ledger
 from flowray.ingest.options import Fact, Options, Topic, record_values, tells_anything
 from flowray.ingest.remembered import Remembered
 from flowray.ingest.sequences import Sequences
+from flowray.ingest.settling import Settling
 from flowray.ingest.templates import TemplateKey, Templates
 from flowray.wire.flow import kernels as k
 from flowray.wire.flow.dissect import destinations
@@ -42,6 +44,11 @@ the views have folded them.
 
 NEWS_LIMIT = 1 << 17
 """Templates and facts kept for the template store until it asks."""
+
+RELEASE_OCTETS = 4 << 20
+"""Octets of data decoded at a time when its wait for options ends, so that sockets are not left
+alone for long.
+"""
 
 SUBJECTS_LIMIT = 1 << 20
 """Templates and facts whose time of telling is known."""
@@ -91,6 +98,9 @@ Enrich = Callable[[Columns, Messages], None]
 class FlowDecoder:
     """State of all NetFlow and IPFIX exporters of a shard: templates, options, held sets, sequence
     accounts.
+
+    `shared`: exporters move between shards, and a template store tells what the others learned; the
+    owner calls `settling.pulled` and `release_settled`.
     """
 
     def __init__(
@@ -100,6 +110,8 @@ class FlowDecoder:
         ledger: Ledger,
         texts: Interner,
         enrich: Enrich,
+        *,
+        shared: bool = False,
     ) -> None:
         self._layout = layout
         self._settings = settings
@@ -117,6 +129,11 @@ class FlowDecoder:
         )
         self.hold = Hold(
             settings.hold_octets_per_exporter, settings.hold_octets, settings.hold_age_ns
+        )
+        # A shard that takes over busy exporters may have to keep a second of their data.
+        self.settling = Settling(
+            Hold(settings.hold_octets // 4, settings.hold_octets, settings.hold_age_ns),
+            settings.templates if shared and settings.hold else 0,
         )
         self.learned: list[Learned] = []
         self._told_at: dict[tuple[TemplateKey, int, int], int] = {}
@@ -145,6 +162,9 @@ class FlowDecoder:
         while done < len(batch):
             sets = np.empty((room, k.SET_COLUMNS), np.int64)
             count, after = k.scan(batch.buf, batch.offset, batch.length, done, header, sets)
+            self.settling.meet(
+                batch.exporter[done:after], header[done:after], batch.arrival[done:after]
+            )
             yield from self._decode_sets(messages, sets[:count], unknown)
             done = after
         self._account(messages, unknown)
@@ -227,6 +247,7 @@ class FlowDecoder:
         self._remembered.add(place, seen)
         for t in found:
             key = TemplateKey(*place, t.id)
+            yield from self._settle_before(key, t)
             if isinstance(t, Withdrawal):
                 self._withdraw(key)
             elif self.install(key, t):
@@ -237,6 +258,16 @@ class FlowDecoder:
                 self._ledger.add_one(Account.TEMPLATES_REFUSED, key.exporter)
                 # There may be room when it is told again.
                 self._remembered.forget(place)
+
+    def _settle_before(self, key: TemplateKey, t: Template | Withdrawal) -> Iterator[Columns]:
+        """Decode what waits for options, if its template is about to change or to go."""
+        if not self.settling.hold.octets:
+            return
+        if isinstance(t, Withdrawal) or self.templates.get(key) not in (None, t):
+            place = key.exporter, key.domain, key.version
+            if self.settling.settles(place):
+                self.settling.settle((place,), known=False)
+            yield from self.release_settled(self.settling.hold.octets)
 
     def _withdraw(self, key: TemplateKey) -> None:
         if key.id in (2, 3):
@@ -261,17 +292,22 @@ class FlowDecoder:
         was held for it.
         """
         key = replace(learned.key, exporter=exporter)
+        place = exporter, key.domain, key.version
+        self.settling.told(place, learned.at)
         subject = _subject(learned._replace(key=key))
         if self._told_at.get(subject, -1) >= learned.at:
             return
         if learned.fact is not None:
             self.options.store(exporter, key.domain, *learned.fact)
-        elif learned.template is None or not self.install(key, learned.template):
-            return
+        elif learned.template is not None:
+            yield from self._settle_before(key, learned.template)
+            if not self.install(key, learned.template):
+                return
         self._told_at[subject] = learned.at
         # The exporter's own words about it are news again, whatever this shard remembers of them.
-        self._remembered.forget((exporter, key.domain, key.version))
-        if learned.template is not None:
+        self._remembered.forget(place)
+        if learned.template is not None and self.hold.holds(key):
+            self.settling.restart(place, now_ns)
             yield from self._release_held(key, now_ns)
 
     def _options_change(
@@ -322,6 +358,8 @@ class FlowDecoder:
             self._place_boot_times(m)
         data = sets[:, k.S_KIND] == k.SET_DATA
         number = np.where(data, sets[:, k.S_TEMPLATE], -2)
+        if self.settling.active:
+            self._defer(m, sets, number, unknown)
         waiting = np.flatnonzero(number == -1)
         if waiting.size:
             if unknown is not None:
@@ -393,24 +431,60 @@ class FlowDecoder:
         if not self._settings.hold:
             self._ledger.add(Account.SETS_EVICTED, exporter)
             return
-        evicted = np.ones(len(sets), np.bool_)
-        for n, row in enumerate(sets):
-            i, start, octets = int(row[k.S_PACKET]), int(row[k.S_OFFSET]), int(row[k.S_LENGTH])
-            if not self.hold.room(int(exporter[n]), octets):
-                continue
-            key = TemplateKey(
-                int(exporter[n]),
-                int(m.header[i, k.H_DOMAIN]),
-                int(m.header[i, k.H_VERSION]),
-                int(row[k.S_ID]),
-            )
-            raw = m.buf[start : start + octets].tobytes()
-            self.hold.put(key, HeldSet(raw, m.header[i].copy(), int(m.arrival[i])))
-            evicted[n] = False
-        self._ledger.add(Account.SETS_EVICTED, exporter[evicted])
+        self._ledger.add(Account.SETS_EVICTED, exporter[~_keep(self.hold, m, sets)])
+
+    def _defer(
+        self, m: Messages, sets: I64, number: I64, unknown: npt.NDArray[np.bool_] | None
+    ) -> None:
+        """Have the data of exporters that settle here wait for their options: its template number
+        becomes -2. What there is no room for is decoded as it is.
+        """
+        packet = sets[:, k.S_PACKET]
+        waits = self.settling.waits(m.exporter[packet], m.header[packet])
+        waits &= (number >= 0) & ~self.templates.is_options[np.maximum(number, 0)]
+        chosen = np.flatnonzero(waits)
+        if not chosen.size:
+            return
+        exporter = m.exporter[packet[chosen]].astype(np.int64)
+        kept = _keep(self.settling.hold, m, sets[chosen])
+        number[chosen[kept]] = -2
+        if unknown is not None:
+            unknown[packet[chosen[kept]]] = True
+        self._ledger.add(Account.SETS_HELD, exporter[kept])
+        self._ledger.add(Account.SETS_UNSETTLED, exporter[~kept])
 
     def _release_held(self, key: TemplateKey, now_ns: int) -> Iterator[Columns]:
+        """Decode what was held for a template, or have it wait on for the exporter's options."""
         held = self.hold.take(key)
+        template = self.templates.get(key)
+        settles = self.settling.settles((key.exporter, key.domain, key.version))
+        if held and settles and template is not None and not template.is_options:
+            held = self._wait_on(key, held, now_ns)
+        yield from self._decode_held(key, held, now_ns)
+
+    def _wait_on(self, key: TemplateKey, held: list[HeldSet], now_ns: int) -> list[HeldSet]:
+        """Move held sets to those that wait for options; those without room are returned."""
+        left = []
+        for h in held:
+            if self.settling.hold.room(key.exporter, len(h.raw)):
+                h.since = now_ns
+                self.settling.hold.put(key, h)
+            else:
+                left.append(h)
+        self._ledger.add_one(Account.SETS_UNSETTLED, key.exporter, len(left))
+        return left
+
+    def release_settled(self, octets: int = RELEASE_OCTETS) -> Iterator[Columns]:
+        """Decode data whose wait for options is over: about so many octets of it."""
+        for key, held, known in self.settling.take_ripe(octets):
+            if not known:
+                self._ledger.add_one(Account.SETS_UNSETTLED, key.exporter, len(held))
+            for since, sets in groupby(held, lambda h: h.since):
+                yield from self._decode_held(key, list(sets), since)
+
+    def _decode_held(
+        self, key: TemplateKey, held: list[HeldSet], since_ns: int
+    ) -> Iterator[Columns]:
         if not held:
             return
         sizes = np.array([len(h.raw) for h in held], np.int64)
@@ -438,7 +512,7 @@ class FlowDecoder:
                     yield from apply()
             return
         for columns in self._decode_run(messages, sets, None):
-            columns.since = now_ns
+            columns.since = since_ns
             yield columns
 
     def expire(self, now_ns: int) -> None:
@@ -473,6 +547,22 @@ class FlowDecoder:
         step[unknown[good] & (version[good] == k.IPFIX)] = -1
         place = domain << 4 | version[good]
         self._sequences.account(exporter, place, m.header[good, k.H_SEQUENCE], step)
+
+
+def _keep(hold: Hold, m: Messages, sets: I64) -> npt.NDArray[np.bool_]:
+    """Put sets into a hold; (n,) whether there was room."""
+    kept = np.zeros(len(sets), np.bool_)
+    for n, row in enumerate(sets):
+        i, start, octets = int(row[k.S_PACKET]), int(row[k.S_OFFSET]), int(row[k.S_LENGTH])
+        exporter = int(m.exporter[i])
+        if not hold.room(exporter, octets):
+            continue
+        domain, version = int(m.header[i, k.H_DOMAIN]), int(m.header[i, k.H_VERSION])
+        raw = m.buf[start : start + octets].tobytes()
+        key = TemplateKey(exporter, domain, version, int(row[k.S_ID]))
+        hold.put(key, HeldSet(raw, m.header[i].copy(), int(m.arrival[i])))
+        kept[n] = True
+    return kept
 
 
 def _subject(learned: Learned) -> tuple[TemplateKey, int, int]:

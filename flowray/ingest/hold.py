@@ -1,6 +1,4 @@
-"""Data sets whose template has not come yet: held, bounded by octets per exporter and in all, and
-by age.
-"""
+"""Data sets that cannot be decoded yet: bounded by octets per exporter and in all, and by age."""
 
 from __future__ import annotations
 
@@ -17,13 +15,16 @@ from flowray.ingest.templates import TemplateKey
 @dataclass(slots=True)
 class HeldSet:
     """One data set: its octets, the header row of its message (kernels.HEADER_COLUMNS int64) and
-    its arrival (ns).
+    its arrival (ns). `since` (ns): when its template came, if it was held for that.
     """
 
     raw: bytes
     header: npt.NDArray[np.int64]
     arrival: int
+    since: int = 0
 
+
+NEVER = (1 << 63) - 1
 
 SET_COST = 256
 """Octets of memory that a held set takes besides its own: a flood of tiny sets must meet the bound.
@@ -35,7 +36,7 @@ def _cost(octets: int) -> int:
 
 
 class Hold:
-    """Sets waiting for a template, in the order of arrival per template."""
+    """Waiting sets, in the order of arrival per template."""
 
     def __init__(self, per_exporter: int, limit: int, age_ns: int) -> None:
         self._per_exporter = per_exporter
@@ -50,8 +51,13 @@ class Hold:
 
     @property
     def waiting(self) -> list[TemplateKey]:
-        """Templates that are waited for."""
+        """Templates whose data waits."""
         return list(self._sets)
+
+    @property
+    def oldest(self) -> int:
+        """When the first of the sets arrived or got its template (ns); NEVER if there is none."""
+        return min((max(s[0].arrival, s[0].since) for s in self._sets.values()), default=NEVER)
 
     def room(self, exporter: int, octets: int) -> bool:
         """Whether a set of that size may still be held."""
@@ -68,8 +74,12 @@ class Hold:
         self._octets[key.exporter] += cost
         self.octets += cost
 
+    def holds(self, key: TemplateKey) -> bool:
+        """Whether sets of this template wait."""
+        return key in self._sets
+
     def take(self, key: TemplateKey) -> list[HeldSet]:
-        """The sets that waited for this template; they are no longer held."""
+        """The waiting sets of this template; they are no longer held."""
         sets = self._sets.pop(key, [])
         self._release(key.exporter, sets)
         return sets

@@ -50,6 +50,8 @@ class Account(IntEnum):
     DISCARD_SAMPLES = 22
     SKIPPED_SAMPLES = 23
     COUNTER_BLOCKS = 24
+    SETS_UNSETTLED = 25
+    TEMPLATES_EXPIRED = 26
 
     @property
     def label(self) -> str:

@@ -74,7 +74,7 @@ class Shard:
         self._listen = listen if listen is not None else program.settings.listen.flows
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
-        self._collector = Collector(program, name, f"{clock():016x}")
+        self._collector = Collector(program, name, f"{clock():016x}", shared=True)
         places = [(plan.name, p) for plan in program.views for p in range(plan.partitions)]
         self._delivery = Delivery(self._collector, transport, places)
         self._knowledge = knowledge
@@ -82,7 +82,8 @@ class Shard:
         self._interval = program.settings.cluster.hand_over / 1e9
         self._memory = program.settings.cluster.shard_memory
         self._requests: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
-        self._news: SimpleQueue[Entry] = SimpleQueue()
+        # Entries to install; behind those of a pull, when it began.
+        self._news: SimpleQueue[Entry | int] = SimpleQueue()
         self._outbox: SimpleQueue[Entry] = SimpleQueue()
         self._known: tuple[str, int] = ("", 0)
         self._stop = threading.Event()
@@ -196,6 +197,7 @@ class Shard:
             self._full = self._collector.nbytes > self._memory
         self._serve()
         self._install()
+        self._settle()
         now = time.monotonic()
         if now >= self._due or self._collector.pending_rows >= EAGER_ROWS:
             if now >= self._due:
@@ -219,9 +221,22 @@ class Shard:
 
     def _install(self) -> None:
         while not self._news.empty():
-            address, learned = from_entry(self._news.get())
+            news = self._news.get()
+            if isinstance(news, int):
+                self._collector.pulled(news)
+                continue
+            address, learned = from_entry(news)
             self._collector.install(address, learned, self._clock())
             self.installed += 1
+
+    def _settle(self) -> None:
+        """Go on with data that waited for its exporter's options; have the exchange thread ask for
+        what it waits for.
+        """
+        now = self._clock()
+        if self._collector.wants_pull(now):
+            self._ask_now.set()
+        self._collector.settle(now)
 
     def _turn_away(self) -> None:
         """Take no more datagrams but those that wait at the sockets."""
@@ -243,7 +258,7 @@ class Shard:
         """Hand over what is left; whether all has arrived and is acknowledged."""
         self._delivery.poll()
         self._share()
-        if self._delivery.busy:
+        if self._delivery.busy or self._collector.settling or not self._news.empty():
             return False
         if self._collector.pending_rows or not self._ended:
             self._collector.give_up_held()
@@ -302,9 +317,11 @@ class Shard:
             raise
 
     def _pull(self) -> None:
+        began = self._clock()
         epoch, generation, entries = self._knowledge.since(*self._known)
         for entry in entries:
             self._news.put(entry)
+        self._news.put(began)
         self._known = epoch, generation
 
     def _failed(self, error: Exception) -> None:
