@@ -24,6 +24,10 @@ Word: TypeAlias = Any
 MISSING = np.uint64(0xFFFFFFFFFFFFFFFF)
 """What `Index.get` answers for a key that it lacks; never a stored value."""
 
+IDLE, TOUCHED = 1, 3
+"""Marks of a used slot: a key that was touched in this period ages to 2 in the next, then to idle.
+"""
+
 
 @njit(cache=True, nogil=True, inline="always")
 def mix(a: Word, b: Word) -> Word:
@@ -44,7 +48,7 @@ def index_put(keys: U64, values: U64, used: Bytes, a: Word, b: Word, value: Word
             values[s] = value
             return 0
         s = (s + 1) & mask
-    used[s] = 1
+    used[s] = IDLE
     keys[s, 0], keys[s, 1], values[s] = a, b, value
     return 1
 
@@ -62,6 +66,28 @@ def index_get(keys: U64, values: U64, used: Bytes, a: Word, b: Word) -> Word:
 
 
 @njit(cache=True, nogil=True)
+def index_slot(keys: U64, used: Bytes, a: Word, b: Word) -> Word:
+    """The slot of one key, or -1."""
+    mask = used.size - 1
+    s = np.int64(mix(a, b) & np.uint64(mask))
+    while used[s]:
+        if keys[s, 0] == a and keys[s, 1] == b:
+            return s
+        s = (s + 1) & mask
+    return np.int64(-1)
+
+
+@njit(cache=True, nogil=True)
+def index_touch(keys: U64, values: U64, used: Bytes, a: Word, b: Word) -> Word:
+    """As `index_get`; a key that is there counts as used."""
+    s = index_slot(keys, used, a, b)
+    if s < 0:
+        return np.uint64(0xFFFFFFFFFFFFFFFF)
+    used[s] = TOUCHED
+    return values[s]
+
+
+@njit(cache=True, nogil=True)
 def index_get_many(keys: U64, values: U64, used: Bytes, a: U64, b: U64, out: U64) -> None:
     """out[i] = value of (a[i], b[i]) or MISSING; a run of equal keys is looked up once."""
     for i in range(a.size):
@@ -76,6 +102,7 @@ def _index_copy(keys: U64, values: U64, used: Bytes, k2: U64, v2: U64, u2: Bytes
     for s in range(used.size):
         if used[s]:
             index_put(k2, v2, u2, keys[s, 0], keys[s, 1], values[s])
+            u2[index_slot(k2, u2, keys[s, 0], keys[s, 1])] = used[s]
 
 
 class Index:
@@ -111,6 +138,19 @@ class Index:
         """The value of a pair, or None."""
         value = index_get(*self.arrays, np.uint64(a), np.uint64(b))
         return None if value == MISSING else int(value)
+
+    def touch(self, a: int, b: int) -> None:
+        """Count a key as used."""
+        index_touch(*self.arrays, np.uint64(a), np.uint64(b))
+
+    def idle(self, a: int, b: int) -> bool:
+        """Whether a key was touched neither since the last `age` nor in the period before it."""
+        slot = int(index_slot(self.keys, self.used, np.uint64(a), np.uint64(b)))
+        return slot >= 0 and int(self.used[slot]) == IDLE
+
+    def age(self) -> None:
+        """Begin a new period."""
+        self.used[self.used > IDLE] -= 1
 
     def get_many(self, a: U64, b: U64) -> U64:
         """(n,) values, MISSING where a pair is unknown."""

@@ -50,6 +50,22 @@ class TestIndex:
         found = index.get_many(np.ascontiguousarray(words[:, 0]), np.ascontiguousarray(words[:, 1]))
         assert found.tolist() == [known.get(place, int(MISSING)) for place in asked]
 
+    def test_keys_not_touched_for_a_period_are_idle(self) -> None:
+        index = Index(1)
+        index.put(1, 1, 7)
+        index.put(2, 2, 7)
+        index.touch(1, 1)
+        index.touch(3, 3)
+        assert [index.idle(n, n) for n in (1, 2, 3)] == [False, True, False]
+        index.age()
+        for i in range(100):
+            index.put(i << 32, i, i)
+        assert not index.idle(1, 1)
+        index.age()
+        index.age()
+        assert index.idle(1, 1)
+        assert index.get(1, 1) == 7
+
     def test_growth_keeps_everything(self) -> None:
         index = Index(1)
         for i in range(5000):

@@ -66,6 +66,7 @@ class DecodeSettings:
     hold_age_ns: int = 1800 * 1_000_000_000
     templates_per_exporter: int = 4096
     templates: int = 1 << 17
+    template_idle_ns: int = 1800 * 1_000_000_000
     tunnels: int = 0
     sflow_frame_bytes: bool = True
     trust_exporters: bool = True
@@ -126,6 +127,8 @@ class FlowDecoder:
             whole_seconds=settings.whole_seconds,
             per_exporter=settings.templates_per_exporter,
             limit=settings.templates,
+            idle_ns=settings.template_idle_ns,
+            expired=self._expired,
         )
         self.hold = Hold(
             settings.hold_octets_per_exporter, settings.hold_octets, settings.hold_age_ns
@@ -250,7 +253,7 @@ class FlowDecoder:
             yield from self._settle_before(key, t)
             if isinstance(t, Withdrawal):
                 self._withdraw(key)
-            elif self.install(key, t):
+            elif self.install(key, t, now_ns):
                 self._learn(Learned(key, t, None, now_ns))
                 self._ledger.add_one(Account.TEMPLATES, key.exporter)
                 yield from self._release_held(key, now_ns)
@@ -275,9 +278,14 @@ class FlowDecoder:
         else:
             self.templates.withdraw(key)
 
-    def install(self, key: TemplateKey, template: Template) -> bool:
+    def install(self, key: TemplateKey, template: Template, now_ns: int) -> bool:
         """Take a template as told, by the exporter or by the template store."""
-        return self.templates.put(key, template)
+        return self.templates.put(key, template, now_ns)
+
+    def _expired(self, key: TemplateKey) -> None:
+        """A template gave room: when its exporter tells it again that is news."""
+        self._ledger.add_one(Account.TEMPLATES_EXPIRED, key.exporter)
+        self._remembered.forget((key.exporter, key.domain, key.version))
 
     def _learn(self, learned: Learned) -> None:
         """Note news from an exporter, to be shared. Bounded: a flood of it is not shared."""
@@ -301,7 +309,7 @@ class FlowDecoder:
             self.options.store(exporter, key.domain, *learned.fact)
         elif learned.template is not None:
             yield from self._settle_before(key, learned.template)
-            if not self.install(key, learned.template):
+            if not self.install(key, learned.template, now_ns):
                 return
         self._told_at[subject] = learned.at
         # The exporter's own words about it are news again, whatever this shard remembers of them.

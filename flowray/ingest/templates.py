@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -45,6 +45,9 @@ class Templates:
 
     Templates of the same shape share a plan, whoever announced them, so that their records are
     decoded in one pass.
+
+    A template that has no room takes that of one that no data set used for `idle_ns` or longer (RFC
+    7011 section 8.4 lets those of UDP expire); `expired` is told.
     """
 
     def __init__(
@@ -55,12 +58,18 @@ class Templates:
         per_exporter: int = 4096,
         limit: int = 1 << 17,
         field_limit: int = 1 << 20,
+        idle_ns: int = 1800 * 1_000_000_000,
+        expired: Callable[[TemplateKey], None] = lambda _: None,
     ) -> None:
         self._layout = layout
         self._whole_seconds = whole_seconds
         self._per_exporter = per_exporter
         self._limit = limit
         self._field_limit = field_limit
+        self._idle_ns = idle_ns
+        self._expired = expired
+        self._aged: int | None = None
+        self._candidates: dict[int, deque[TemplateKey]] = {}
         self._uses: Counter[Shape] = Counter()
         self._fields = 0
         self._known: dict[TemplateKey, Template] = {}
@@ -85,15 +94,11 @@ class Templates:
         """The template as last told, or None."""
         return self._known.get(key)
 
-    def put(self, key: TemplateKey, template: Template) -> bool:
+    def put(self, key: TemplateKey, template: Template, now_ns: int) -> bool:
         """Announce a template; returns False if it was refused because there are too many."""
-        if key not in self._known:
-            count = self._of_exporter.get(key.exporter, 0)
-            if count >= self._per_exporter or len(self._known) >= self._limit:
-                return False
-        fields = len(template.fields)
-        if not self._uses[_shape(template)] and self._fields + fields > self._field_limit:
+        if not self._make_room(key, template, now_ns):
             return False
+        fields = len(template.fields)
         old = self._known.get(key)
         if old is None:
             self._of_exporter[key.exporter] = self._of_exporter.get(key.exporter, 0) + 1
@@ -112,7 +117,46 @@ class Templates:
         self._fields += 0 if self._uses[_shape(template)] else fields
         self._uses[_shape(template)] += 1
         self._point(key, number)
+        self.index.touch(*_words(key))
         return True
+
+    def _make_room(self, key: TemplateKey, template: Template, now_ns: int) -> bool:
+        """Expire idle templates until this one fits; returns False if it does not."""
+        while True:
+            crowded = self._of_exporter.get(key.exporter, 0) >= self._per_exporter
+            full = key not in self._known and (crowded or len(self._known) >= self._limit)
+            fields = 0 if self._uses[_shape(template)] else len(template.fields)
+            if not full and self._fields + fields <= self._field_limit:
+                return True
+            idle = self._idle(key.exporter if full and crowded else None, now_ns)
+            if idle is None:
+                return False
+            self.withdraw(idle)
+            self._expired(idle)
+
+    def _idle(self, exporter: int | None, now_ns: int) -> TemplateKey | None:
+        """An idle template, of this exporter if one is given."""
+        if self._aged is None or now_ns - self._aged >= self._idle_ns:
+            self._age(now_ns)
+        while self._candidates:
+            of = next(iter(self._candidates)) if exporter is None else exporter
+            keys = self._candidates.get(of, deque())
+            while keys:
+                key = keys.popleft()
+                if key in self._known and self.index.idle(*_words(key)):
+                    return key
+            self._candidates.pop(of, None)
+            if exporter is not None:
+                break
+        return None
+
+    def _age(self, now_ns: int) -> None:
+        """Begin a period of `idle_ns` or longer, in which each template is looked at once."""
+        self._aged = now_ns
+        self.index.age()
+        self._candidates = defaultdict(deque)
+        for key in self._known:
+            self._candidates[key.exporter].append(key)
 
     def _release(self, template: Template) -> None:
         shape = _shape(template)
@@ -123,9 +167,12 @@ class Templates:
 
     def _compact(self) -> None:
         """Drop plans and look-up keys that redefinitions and withdrawals left behind."""
+        idle = {key for key in self._known if self.index.idle(*_words(key))}
         self._start_over()
         for key, template in self._known.items():
             self._point(key, self._compile(template))
+            if key not in idle:
+                self.index.touch(*_words(key))
 
     def withdraw(self, key: TemplateKey) -> None:
         """Forget a template (RFC 7011 section 8.1); unknown ones are ignored."""
@@ -147,7 +194,7 @@ class Templates:
             self.withdraw(k)
 
     def _point(self, key: TemplateKey, number: int) -> None:
-        self.index.put(key.exporter << 32 | key.domain, key.version << 16 | key.id, number)
+        self.index.put(*_words(key), number)
 
     def _compile(self, template: Template) -> int:
         shape = _shape(template)
@@ -170,6 +217,11 @@ class Templates:
         self.is_options[number] = template.is_options
         self._number[shape] = number
         return number
+
+
+def _words(key: TemplateKey) -> tuple[int, int]:
+    """The pair under which the index has a template."""
+    return key.exporter << 32 | key.domain, key.version << 16 | key.id
 
 
 def _shape(template: Template) -> Shape:

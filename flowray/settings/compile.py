@@ -76,6 +76,7 @@ def _decode(settings: Settings) -> DecodeSettings:
         hold_octets=d.hold_total,
         hold_age_ns=d.hold_for,
         templates_per_exporter=d.templates_per_exporter,
+        template_idle_ns=d.template_idle,
         tunnels=tunnel_word(tunnels),
         trust_exporters=d.exporter_address == "told",
         sflow_frame_bytes=d.sflow_bytes == "frame",

@@ -76,6 +76,7 @@ class Decode(Model):
     hold_for: Duration = 1800 * 1_000_000_000
     exporters: int = Field(default=65536, ge=1, le=1 << 24)
     templates_per_exporter: int = Field(default=4096, ge=1)
+    template_idle: Duration = 1800 * 1_000_000_000
 
 
 class Maps(Model):

@@ -42,6 +42,8 @@ class Shard:
         program = compile_settings(parse_settings(configuration, "test"), "test")
         self.collector = Collector(replace(program, decode=DecodeSettings(**bounds)))
 
+        self.now = NOW
+
     def feed(self, payloads: Sequence[bytes], addresses: Iterable[int] | None = None) -> None:
         n = len(payloads)
         low = np.array(list(addresses or [1] * n), np.uint64) + np.uint64(0xFFFF0A000000)
@@ -52,12 +54,12 @@ class Shard:
                 np.cumsum(length) - length,
                 length,
                 self.collector.exporters.intern(np.zeros(n, np.uint64), low),
-                np.full(n, NOW, np.int64),
+                np.full(n, self.now, np.int64),
             )
         )
 
     def accounts(self) -> dict[str, int]:
-        self.collector.hand_over(NOW)
+        self.collector.hand_over(self.now)
         snapshot = self.collector.snapshot()
         still = {"v": snapshot["views"].get("v", {}).get("aggregated", 0)}
         assert problems(snapshot, held=self.collector.sets_held, open_records=still) == []
@@ -101,13 +103,80 @@ def test_template_ids_and_domains() -> None:
     assert shard.accounts()["records"] == 1
 
 
+IDLE = DecodeSettings().template_idle_ns
+
+
+@pytest.mark.parametrize("per_exporter", [50, 1000])
+def test_idle_templates_give_room_to_new_ones(per_exporter: int) -> None:
+    """Bounds of the exporter or of all are reached by a flood; a template in use outlives it."""
+    shard = Shard(templates_per_exporter=per_exporter, templates=50)
+    known = shard.collector.decoder.templates
+    in_use = message(e.flow_set(256, bytes(16)))
+    tell = message(templates(900))
+    shard.feed([message(templates(*range(256, 400)), e.flow_set(256, bytes(16)))])
+    refused = shard.accounts()["templates_refused"]
+    assert len(known) == 50
+    for shard.now in (NOW, NOW + IDLE - 1):
+        shard.feed([in_use, tell])
+        refused += 1
+        assert shard.accounts()["templates_refused"] == refused
+    assert "templates_expired" not in shard.accounts()
+    shard.now = NOW + IDLE
+    shard.feed([in_use, tell, message(e.flow_set(900, bytes(16)))])
+    accounts = shard.accounts()
+    assert accounts["templates_expired"] == 1
+    assert accounts["templates_refused"] == refused
+    assert len(known) == 50
+    gone = [n for n in range(256, 306) if known.get(TemplateKey(1, 0, 10, n)) is None]
+    assert len(gone) == 1
+    # What gave room is learned again when its exporter repeats it, in the same octets as before.
+    shard.feed([message(templates(*range(256, 400)))])
+    assert known.get(TemplateKey(1, 0, 10, 256)) is not None
+    assert known.get(TemplateKey(1, 0, 10, 900)) is not None
+    assert len(known) == 50
+    assert shard.accounts()["templates_expired"] == 49
+
+
+def test_idle_templates_of_other_exporters_do_not_help_one_with_too_many() -> None:
+    shard = Shard(templates_per_exporter=10, templates=1000)
+    shard.feed([message(templates(*range(256, 266)))] * 2, [1, 2])
+    shard.now += 1
+    shard.feed([message(templates(300))], [1])
+    for _ in range(2):
+        shard.now += IDLE
+        shard.feed([message(e.flow_set(n, bytes(16))) for n in range(256, 266)])
+        shard.feed([message(templates(301))], [1])
+    accounts = shard.accounts()
+    assert "templates_expired" not in accounts
+    assert accounts["templates_refused"] == 3
+
+
+def test_fields_of_idle_templates_give_room() -> None:
+    layout = Layout(["packets", "bytes", "_frame", "_packet"])
+    gone: list[TemplateKey] = []
+    known = Templates(layout, whole_seconds=False, field_limit=20, idle_ns=10, expired=gone.append)
+    keys = [TemplateKey(1, 0, 10, 256 + n) for n in range(4)]
+    shapes = [Template(key.id, tuple(TemplateField(n, 4) for _ in range(8)))
+              for n, key in enumerate(keys, 1)]  # fmt: skip
+    assert known.put(keys[0], shapes[0], 0)
+    assert known.put(keys[1], shapes[1], 0)
+    assert not known.put(keys[2], shapes[2], 0)
+    assert not known.put(keys[2], shapes[2], 9)
+    assert known.put(keys[2], shapes[2], 10)
+    assert gone == [keys[0]]
+    known._compact()
+    assert known.put(keys[3], shapes[3], 10)
+    assert gone == keys[:2]
+    assert not known.put(keys[0], shapes[0], 19)
+
+
 def test_redefinitions_leave_nothing_behind() -> None:
     known = Templates(
         Layout(["packets", "bytes", "_frame", "_packet"]), whole_seconds=False, limit=20
     )
     for n in range(500):
         key = TemplateKey(1, n % 3, 10, 256)
-        assert known.put(key, Template(256, (TemplateField(1, 4), TemplateField(1000 + n, 4))))
+        assert known.put(key, Template(256, (TemplateField(1, 4), TemplateField(1000 + n, 4))), 0)
         found = known.index.get(1 << 32 | n % 3, 10 << 16 | 256)
         assert found is not None
         assert known.compiled[found].template.fields[1].element == 1000 + n
@@ -135,7 +204,7 @@ def test_fields_of_different_shapes(steps: list[tuple[int, int, int, bool]]) -> 
         fits = template.fields in {t.fields for _, t in known} or (
             sum(map(len, {t.fields for _, t in known})) + fields <= 20
         )
-        assert known.put(key, template) == fits
+        assert known.put(key, template, 0) == fits
         if fits:
             assert known.get(key) == template
             shapes.add(template.fields)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from flowray.hashing import Word, index_get
+from flowray.hashing import Word, index_touch
 from flowray.wire.octets import u8, u16, u32, u64
 
 I64: TypeAlias = npt.NDArray[np.int64]
@@ -143,7 +143,7 @@ def resolve(
     used: U8,
 ) -> None:  # fmt: skip
     """Write the template number of each data set from `begin` on, -1 where the exporter has told
-    none.
+    none. The templates count as used.
     """
     for k in range(begin, sets.shape[0]):
         if sets[k, S_KIND] != SET_DATA or sets[k, S_ID] < 256:
@@ -151,7 +151,7 @@ def resolve(
         i = sets[k, S_PACKET]
         a = np.uint64(exporter[i]) << np.uint64(32) | np.uint64(header[i, H_DOMAIN])
         b = np.uint64(header[i, H_VERSION] << 16 | sets[k, S_ID])
-        v = index_get(keys, values, used, a, b)
+        v = index_touch(keys, values, used, a, b)
         sets[k, S_TEMPLATE] = -1 if v == np.uint64(0xFFFFFFFFFFFFFFFF) else np.int64(v)
 
 
