@@ -189,6 +189,7 @@ class Aggregator:
             self.accounts[ViewAccount.OTHERS] += columns.n
         if fold is None:
             fold = Fold(self._layout, self.plan.keys, self.plan.values, self.plan.max_keys)
+            fold.reserve(columns.n)
             self._open[start, revision] = fold
         word = np.uint64(window_word(start, revision, windows, others=False))
         before = fold.others

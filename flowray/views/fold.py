@@ -130,6 +130,12 @@ class Table:
                 return overflow[:over]
             self._grow()
 
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows in an empty table."""
+        capacity = 1 << max(rows - 1, 0).bit_length()
+        if capacity >= len(self.rows):
+            self._allocate(capacity)
+
     def _grow(self) -> None:
         used, rows = len(self), self.rows
         self._allocate(2 * (len(rows) - 1))
@@ -206,6 +212,10 @@ class Fold:
     def nbytes(self) -> int:
         """Octets of the tables."""
         return sum(table.nbytes for table in self._tables)
+
+    def reserve(self, rows: int) -> None:
+        """Expect so many keys: an empty fold need not grow step by step. A hint, not a bound."""
+        self._tables[0].reserve(min(rows, self.max_keys))
 
     def add(self, words: Words, n: int, window: Words, scale: Words = NO_SCALE) -> None:
         """Fold the first n rows of words (layout.words, >= n). window (n,) or, the same for all,
