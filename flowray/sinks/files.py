@@ -30,6 +30,7 @@ from flowray.sinks.encoding import Encoding
 from flowray.sinks.formats import EXTENSIONS, FileKind, RowWriter, csv_header, open_writer
 from flowray.sinks.paths import DEFAULT_SEQUENCED, DEFAULT_WINDOWED, PathTemplate, safe_part
 from flowray.sinks.render import render, render_batches
+from flowray.sinks.warmup import made_up_row
 
 __all__ = ["FileKind", "FileSink", "OneFileSink"]
 
@@ -90,6 +91,12 @@ class FileSink:
             raise _cannot_append(path, lacking)
         if latest and not local:
             raise _bad("latest: true", "latest: false, for links exist on local disks only")
+
+    def rehearse(self) -> None:
+        """Write a made-up row to nowhere: for what that loads, the first commit need not wait."""
+        row = made_up_row(self._fields)
+        writer = open_writer(self._kind, pa.BufferOutputStream())
+        _write_all(writer, render_batches(row, self._fields, self._encoding))
 
     def commit(self, commit: Commit, table: pa.Table) -> None:
         """Write the rows of a commit; see `Sink`. A commit without rows leaves no file."""

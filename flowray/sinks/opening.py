@@ -11,7 +11,7 @@ from flowray.sinks.files import FileKind, FileSink, OneFileSink
 
 
 def open_sinks(program: Program, view: str) -> list[Sink]:
-    """The sinks that a view names. Raises ConfigError for names that cannot serve."""
+    """The sinks that a view names, rehearsed. Raises ConfigError for names that cannot serve."""
     settings = next(v for v in program.settings.views if v.name == view)
     return [_open(program, view, program.settings.sinks[name], name) for name in settings.sinks]
 
@@ -20,7 +20,7 @@ def _open(program: Program, view: str, sink: FileSinkSettings, name: str) -> Sin
     plan = next(p for p in program.views if p.name == view)
     users = sum(name in v.sinks for v in program.settings.views)
     path = sink.path if sink.name is None else f"{sink.path.rstrip('/')}/{sink.name}"
-    return FileSink(
+    opened = FileSink(
         sink.type,
         path,
         program.output_fields(view),
@@ -31,6 +31,8 @@ def _open(program: Program, view: str, sink: FileSinkSettings, name: str) -> Sin
         latest=sink.latest,
         append=sink.append,
     )
+    opened.rehearse()
+    return opened
 
 
 def one_file(program: Program, view: str, directory: Path, kind: FileKind) -> OneFileSink:

@@ -1,6 +1,8 @@
-"""Compile the kernels of this package ahead of the first commit."""
+"""Compile or load the kernels of this package ahead of the first commit."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -12,16 +14,20 @@ from flowray.sinks.encoding import Encoding
 from flowray.sinks.jsonl import to_jsonl
 from flowray.sinks.render import render
 
-__all__ = ["warm_up"]
+__all__ = ["made_up_row", "warm_up"]
 
 
 def warm_up() -> None:
     """Render one row of every field to JSON lines; numba keeps what that compiles on disk."""
     declared = Field("declared", "declared", Kind.UINT, 32, custom=True)
     fields = [*REGISTRY.public(), declared]
+    to_jsonl(render(made_up_row(fields), fields, Encoding()))
+
+
+def made_up_row(fields: Sequence[Field]) -> pa.Table:
+    """A native row of these fields, all of them zero or empty."""
     columns = {f.name: _zero(f) for f in fields}
-    table = pa.table({**columns, "_others": pa.array([True])})
-    to_jsonl(render(table, fields, Encoding()))
+    return pa.table({**columns, "_others": pa.array([True])})
 
 
 def _zero(field: Field) -> Array:

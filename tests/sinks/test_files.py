@@ -110,6 +110,15 @@ def test_a_repeated_commit_leaves_the_same_bytes(tmp_path: Path, kind: str) -> N
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rehearsal_leaves_no_file(tmp_path: Path, kind: str) -> None:
+    files = sink(kind, tmp_path)
+    files.rehearse()
+    assert names(tmp_path) == []
+    files.commit(window(), table(row(1)))
+    assert len(names(tmp_path)) == 1
+
+
 def test_a_commit_without_rows_leaves_no_file(tmp_path: Path) -> None:
     sink("parquet", tmp_path).commit(window(), table())
     assert names(tmp_path) == []
