@@ -27,6 +27,7 @@ from flowray.wire.flow import kernels as k
 from flowray.wire.flow.dissect import destinations
 from flowray.wire.flow.frames import dissect_frames
 from flowray.wire.flow.plan import Plan
+from flowray.wire.flow.rates import rates
 from flowray.wire.flow.template import Template, TemplateError, Withdrawal, parse_templates
 from flowray.wire.packets import PacketBatch
 
@@ -418,6 +419,9 @@ class FlowDecoder:
             )  # fmt: skip
         for row in plan.interned:
             columns.words[row, :rows] = self._texts.intern(m.buf, columns.words[row, :rows])
+        if plan.rate is not None:
+            told = columns.words[plan.rate.word, :rows]
+            told[:] = rates(m.buf, told, plan.rate)
         if plan.frame_link:
             self._dissect(m.buf, columns, plan.frame_link)
         if plan.reverse:

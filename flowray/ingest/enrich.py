@@ -19,6 +19,7 @@ from flowray.columns import Columns, Layout
 from flowray.hashing import MISSING, U64, Interner
 from flowray.ingest.options import Options, Topic, rd_text
 from flowray.wire.flow import kernels as k
+from flowray.wire.flow.plan import NAMES_INTERFACE, NAMES_SAMPLER
 
 if TYPE_CHECKING:
     from flowray.ingest.decode import Messages
@@ -171,9 +172,10 @@ def interface_names(c: Columns, m: Messages, x: Context) -> None:
 
 
 def application_name(c: Columns, m: Messages, x: Context) -> None:
-    """Name of the application id as told by options data (RFC 6759)."""
+    """Name of the application id as told by options data (RFC 6759), else "unknown"."""
     del m
-    c["class"][:] = _named(c, x, Topic.APPLICATION, c["_application"])
+    name = _named(c, x, Topic.APPLICATION, c["_application"])
+    c["class"][:] = np.where(name == 0, np.uint64(x.texts.add(b"unknown")), name)
 
 
 def vrf_names(c: Columns, m: Messages, x: Context) -> None:
@@ -226,21 +228,37 @@ def _interned(texts: Interner, values: U64, render: Callable[[int], str]) -> U64
 
 def sampling_rate(c: Columns, m: Messages, x: Context) -> None:
     """The rate that applies, 0 if none is known: operator's, sampler's by options, the record's,
-    the domain's default by options, the message header's.
+    the ingress interface's by options, the domain's default by options, the message header's, that
+    of all samplers of the domain if they agree and the record names none.
     """
     rate = c["_rate"]
-    if "_has_sampler" in c.layout and c["_has_sampler"].any():
-        found = x.options.look_up(c["_exporter"], c["_domain"], Topic.SAMPLER, c["_sampler"])
-        usable = (c["_has_sampler"] != 0) & (found != MISSING) & (found != 0)
-        rate = np.where(usable, found, rate)
     override = x.maps.rates(x.exporters)
-    if override is not None:
-        told = override[c["_exporter"].astype(np.int64)]
-        rate = np.where(told != 0, told, rate)
+    if override is not None or x.options.knows(Topic.SAMPLER):
+        exporter = c["_exporter"].view(np.int64)
+        first = np.zeros(c.n, np.uint64) if override is None else override[exporter]
+        first = _told_rates(first, c, x, Topic.SAMPLER, NAMES_SAMPLER)
+        rate = np.where(first == 0, rate, first)
+    rate = _told_rates(rate, c, x, Topic.INTERFACE_RATE, NAMES_INTERFACE)
     packet = c["_packet"].view(np.int64)
-    first = int(packet.min())
-    default = _default_rates(m, x, slice(first, int(packet.max()) + 1))
-    k.rates_with_default(rate, default, packet, first, c["sampling_rate"])
+    begin, end = int(packet.min()), int(packet.max()) + 1
+    default = _default_rates(m, x, slice(begin, end))
+    applied = c["sampling_rate"]
+    k.rates_with_default(rate, default, packet, begin, applied)
+    if x.options.knows(Topic.AGREED_RATE):
+        agreed = _facts_of_domains(m, x, Topic.AGREED_RATE, slice(begin, end))[packet - begin]
+        unnamed = c["_has_sampler"] != NAMES_SAMPLER
+        applied[:] = np.where((applied == 0) & unnamed & (agreed != MISSING), agreed, applied)
+
+
+def _told_rates(rate: U64, c: Columns, x: Context, topic: Topic, named: int) -> U64:
+    """(n,) rates, where there was none the one that options tell of the record's sampler or
+    interface.
+    """
+    if not x.options.knows(topic):
+        return rate
+    found = x.options.look_up(c["_exporter"], c["_domain"], topic, c["_sampler"])
+    usable = (rate == 0) & (c["_has_sampler"] == named) & (found != MISSING)
+    return np.where(usable, found, rate)
 
 
 def _default_rates(m: Messages, x: Context, some: slice) -> U64:
@@ -250,10 +268,15 @@ def _default_rates(m: Messages, x: Context, some: slice) -> U64:
     header = m.header[some, k.H_SAMPLING].astype(np.uint64)
     if not x.options.knows(Topic.DEFAULT_RATE):
         return header
+    found = _facts_of_domains(m, x, Topic.DEFAULT_RATE, some)
+    return np.where(found == MISSING, header, found)
+
+
+def _facts_of_domains(m: Messages, x: Context, topic: Topic, some: slice) -> U64:
+    """What options tell of the domains of some messages, or MISSING."""
     domain = m.header[some, k.H_DOMAIN].astype(np.uint64)
     exporter = m.exporter[some].astype(np.uint64)
-    found = x.options.look_up(exporter, domain, Topic.DEFAULT_RATE, np.zeros_like(domain))
-    return np.where(found == MISSING, header, found)
+    return x.options.look_up(exporter, domain, topic, np.zeros_like(domain))
 
 
 def label(c: Columns, m: Messages, x: Context) -> None:

@@ -9,6 +9,8 @@ in another.
 
 from __future__ import annotations
 
+import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import TypeAlias
@@ -44,9 +46,19 @@ class Topic(IntEnum):
     BOOT = 7
     RD_TOLD = 8
     EXPORTER = 9
+    INTERFACE_RATE = 10
+    AGREED_RATE = 11
 
 
-_TELLING: frozenset[Element] = frozenset((34, 50, 82, 90, 94, 96, 130, 131, 160, 236, 305, 309))
+_RATES = (Topic.SAMPLER, Topic.INTERFACE_RATE)
+"""Topics of which AGREED_RATE is made: the rate of a domain all of whose samplers have the same. It
+serves records that name no sampler; nobody tells or shares it.
+"""
+
+
+_TELLING: frozenset[Element] = frozenset(
+    (34, 50, 82, 90, 94, 96, 130, 131, 160, 236, 305, 307, 309, 311)
+)
 """Elements without which an options record changes no table."""
 
 
@@ -55,11 +67,12 @@ def tells_anything(template: Template) -> bool:
     return any(f.pen == 0 and f.element in _TELLING for f in template.fields)
 
 
-def sampling_rate(values: Mapping[Element, int]) -> int:
+def sampling_rate(values: Mapping[Element, int], probability: float = 0.0) -> int:
     """The rate 1:n told by a record, 0 if none.
 
     Size and population (RFC 5477 section 8.2.5, 8.2.6) win over packet interval and space (8.2.2,
-    8.2.3), these over the elements of NetFlow v9.
+    8.2.3), these over their likes in microseconds (8.2.4, 307 and 308) and the probability that a
+    packet is taken (311), these over the elements of NetFlow v9.
     """
     size, population = values.get(309, 0), values.get(310, 0)
     if size and population:
@@ -70,6 +83,10 @@ def sampling_rate(values: Mapping[Element, int]) -> int:
         if 306 not in values:
             return min(interval, MAX_RATE)
         return min(round((interval + values[306]) / interval), MAX_RATE)
+    if (interval := values.get(307, 0)) and 308 in values:
+        return min(round((interval + values[308]) / interval), MAX_RATE)
+    if probability > 1 / MAX_RATE:
+        return max(round(1 / probability), 1)
     return min(values.get(34, 0) or values.get(50, 0), MAX_RATE)
 
 
@@ -127,6 +144,7 @@ class Options:
         self.index = Index(1024)
         self.refused = 0
         self._topics: set[int] = set()
+        self._rates: dict[tuple[int, int], Counter[int]] = {}
 
     def knows(self, topic: Topic) -> bool:
         """Whether any exporter told a fact of this topic."""
@@ -159,12 +177,28 @@ class Options:
             self.octets = octets
             self._facts[place] = value
             self._topics.add(topic)
+            if topic in _RATES:
+                self._agree((exporter, d), old, value)
             self._put(place, value)
+
+    def _agree(self, place: tuple[int, int], old: int | bytes | None, new: int | bytes) -> None:
+        """Note that one of the samplers at a place has another rate now."""
+        rates = self._rates.setdefault(place, Counter())
+        if isinstance(old, int):
+            rates[old] -= 1
+            if not rates[old]:
+                del rates[old]
+        rates[int(new)] += 1
+        self._topics.add(Topic.AGREED_RATE)
 
     def _put(self, place: tuple[int, int, int, int], value: int | bytes) -> None:
         exporter, domain, topic, key = place
         word = value if isinstance(value, int) else self._texts.add(value)
         self.index.put(exporter << 32 | domain, topic << 56 | key & (1 << 56) - 1, word)
+        if topic in _RATES:
+            rates = self._rates[exporter, domain]
+            agreed = next(iter(rates)) if len(rates) == 1 else 0
+            self.index.put(exporter << 32 | domain, Topic.AGREED_RATE << 56, agreed)
 
     def rebuild(self, texts: Interner) -> None:
         """Intern all text facts anew (after the interner was replaced)."""
@@ -193,6 +227,12 @@ class Options:
         return out
 
 
+def _float(raw: bytes) -> float:
+    """A float64, or a float32 by reduced-size encoding (RFC 7011 section 6.2); 0 if it is none."""
+    form = {4: "!f", 8: "!d"}.get(len(raw))
+    return float(struct.unpack(form, raw)[0]) if form else 0.0
+
+
 def _octets(value: int | bytes | None) -> int:
     return len(value) if isinstance(value, bytes) else 0
 
@@ -200,17 +240,17 @@ def _octets(value: int | bytes | None) -> int:
 def facts(values: Mapping[Element, bytes]) -> Iterator[Fact]:
     """What one options record tells."""
     numbers = {e: int.from_bytes(v[-8:]) for e, v in values.items()}
-    if rate := sampling_rate(numbers):
+    interface = next((numbers[e] for e in (10, 14, 252, 253) if e in numbers), None)
+    if rate := sampling_rate(numbers, _float(values.get(311, b""))):
         sampler = next((numbers[e] for e in (302, 48) if e in numbers), None)
         if sampler is not None:
             yield Topic.SAMPLER, sampler, rate
+        elif interface is not None:
+            yield Topic.INTERFACE_RATE, interface, rate
         else:
             yield Topic.DEFAULT_RATE, 0, rate
-    if 82 in values:
-        for e in (10, 14, 252, 253):
-            if e in numbers:
-                yield Topic.INTERFACE, numbers[e], text(values[82])
-                break
+    if 82 in values and interface is not None:
+        yield Topic.INTERFACE, interface, text(values[82])
     vrf = next((numbers[e] for e in (234, 235) if e in numbers), None)
     if vrf is not None:
         if 236 in values:

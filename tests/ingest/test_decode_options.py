@@ -1,5 +1,6 @@
 """Options data: sampling, interfaces, VRFs, applications; what it tells holds from there on."""
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def test_application_names() -> None:
     got = decode(
         x.send(spec, (0x0D000001, b"web")), x.send(flows, (0x0D000001, 1), (5, 1)), keys=["class"]
     )
-    assert got.column("class") == ["web", ""]
+    assert got.column("class") == ["web", "unknown"]
 
 
 # -- sampling
@@ -104,6 +105,10 @@ SELECTOR = template(411, (302, 4), (305, 4), (306, 4), scopes=1)
 SIZED = template(412, (302, 4), (305, 4), (309, 4), (310, 4), scopes=1)
 RANDOM = template(413, (48, 1), (49, 1), (50, 4), scopes=1)
 INTERVAL = template(414, (302, 4), (305, 4), scopes=1)
+BY_TIME = template(415, (302, 4), (307, 4), (308, 4), scopes=1)
+PROBABLE = template(416, (302, 4), (304, 2), (311, 8), scopes=1)
+PROBABLE_SHORT = template(417, (302, 4), (311, 4), scopes=1)
+BY_INTERFACE = template(418, (10, 4), (34, 4), scopes=1)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +123,9 @@ INTERVAL = template(414, (302, 4), (305, 4), scopes=1)
         (SIZED, (5, 64, 2, 512), 256),
         (SIZED, (5, 64, 0, 0), 64),
         (RANDOM, (5, 2, 4000), 4000),
+        (BY_TIME, (5, 10, 990), 100),
+        (PROBABLE, (5, 5, struct.pack("!d", 1 / 2000)), 2000),
+        (PROBABLE_SHORT, (5, struct.pack("!f", 0.25)), 4),
     ],
     ids=[
         "interval of v9",
@@ -129,6 +137,9 @@ INTERVAL = template(414, (302, 4), (305, 4), scopes=1)
         "two of 512",
         "size and population are zero",
         "sampler of v9",
+        "ten of a thousand microseconds",
+        "probability",
+        "probability in four octets",
     ],
 )
 def test_rate_told_by_options(told: object, values: Sequence[Datum], rate: int) -> None:
@@ -170,6 +181,65 @@ def test_rate_in_the_record_counts_before_the_default_and_after_its_sampler() ->
         x.send(both, (1, 50, 1), (2, 50, 1), (2, 0, 1)),
     )
     assert got.column("sampling_rate") == [10, 50, 7]
+
+
+def test_interfaces_have_rates_of_their_own() -> None:
+    """Options scoped to an interface apply to that interface (RFC 3954 section 6.1)."""
+    flows = template(422, (10, 4), (2, 4))
+    x = Ipfix()
+    got = _rates(
+        x.send(BY_INTERFACE, (1, 10), (2, 20)),
+        x.send(flows, (1, 1), (2, 1), (3, 1)),
+        x.send(SYSTEM, (0, 7)),
+        x.send(flows, (2, 1), (3, 1)),
+    )
+    assert got.column("sampling_rate") == [10, 20, 0, 20, 7]
+
+
+def test_rate_of_all_samplers_serves_records_that_name_none() -> None:
+    unnamed, named = template(423, (8, 4), (2, 4)), template(424, SAMPLED, (2, 4))
+    x = Ipfix()
+    got = _rates(
+        x.send(INTERVAL, (1, 10)),
+        x.send(unnamed, ("10.0.0.1", 1)),
+        x.send(INTERVAL, (2, 10)),
+        x.send(unnamed, ("10.0.0.1", 2)),
+        x.send(named, (9, 3)),
+        x.send(INTERVAL, (1, 20)),
+        x.send(unnamed, ("10.0.0.1", 4)),
+        x.send(INTERVAL, (2, 20)),
+        x.send(unnamed, ("10.0.0.1", 5)),
+    )
+    assert got.column("sampling_rate") == [10, 10, 0, 0, 20]
+
+
+@pytest.mark.parametrize(
+    ("elements", "values", "rate"),
+    [
+        (((305, 4), (306, 4)), (1, 99), 100),
+        (((306, 2), (1, 4), (305, 4)), (30, 5, 10), 4),
+        (((309, 4), (310, 4), (305, 4)), (2, 512, 1), 256),
+        (((310, 8), (309, 1)), (1 << 40, 1), 0xFFFFFFFF),
+        (((310, 4), (309, 4)), (100, 0), 0),
+        (((305, 4), (14, VARIABLE), (306, 4)), (7, b"x", 9), 7),
+        (((14, VARIABLE), (305, 4), (306, 4)), (b"x", 1, 9), 10),
+    ],
+    ids=[
+        "interval and space",
+        "something between",
+        "size and population win over interval",
+        "beyond 32 bits",
+        "size of zero",
+        "not at a fixed distance",
+        "of variable length before",
+    ],
+)
+def test_rate_told_by_two_elements_of_the_record(
+    elements: Sequence[tuple[int, int]], values: Sequence[Datum], rate: int
+) -> None:
+    x = Ipfix()
+    got = _rates(x.send(template(425, *elements, (2, 4)), (*values, 3)))
+    assert (got.only["sampling_rate"], got.only["packets"]) == (rate, 3 * (rate or 1))
 
 
 def test_operator_overrides_what_exporters_tell(tmp_path: Path) -> None:

@@ -283,6 +283,18 @@ def _label(label: int, *, bottom: bool = False) -> int:
     return label << 4 | 0b1010 | bottom
 
 
+@pytest.mark.parametrize(
+    ("elements", "vlan"),
+    [((58, 59), 1), ((59,), 1), ((254,), 1), ((254, 243), 2), ((245,), 0)],
+    ids=["ingress", "egress", "egress tag", "ingress tag first", "customer tag"],
+)
+def test_vlan_is_that_of_either_side(elements: tuple[int, ...], vlan: int) -> None:
+    x = Ipfix()
+    spec = template(300, (2, 4), *((e, 2) for e in elements))
+    got = decode(x.send(spec, (1, *range(1, len(elements) + 1))), keys=["vlan"])
+    assert got.only["vlan"] == vlan
+
+
 def test_mpls_stack() -> None:
     spec = template(320, *((70 + i, 3) for i in range(10)), (2, 4))
     stacks = [[16065, 16033], [3], [], [*range(100, 110)]]

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from flowray.columns import Layout
 from flowray.field import Alternatives, Element, Field, Kind, Merge
 from flowray.fields import REGISTRY
-from flowray.wire.flow.template import REVERSE_PEN, Template, TemplateField
+from flowray.wire.flow.rates import PAIRS, RatePair
+from flowray.wire.flow.template import REVERSE_PEN, VARIABLE, Template, TemplateField
 
 
 class Op(IntEnum):
@@ -62,6 +63,9 @@ is not zero counts.
 """
 
 BOOT_ELEMENT = 160
+
+NAMES_SAMPLER, NAMES_INTERFACE = 1, 2
+"""What a record's `_sampler` is, in `_has_sampler`: rates are told by sampler or by interface."""
 
 NO_DIRECTION = 255
 """flowDirection of records that do not tell it."""
@@ -120,7 +124,8 @@ class Plan:
 
     ops: (m, 6) int64 rows of (Op, octet offset or field ordinal, width, word row, only if unset,
     argument). unset: word rows that no op fills. interned: word rows that hold locations to intern.
-    frame_link: link type of the sampled frame in `_frame`, or 0.
+    frame_link: link type of the sampled frame in `_frame`, or 0. rate: where two elements tell the
+    sampling rate, whose location is in `_rate` then.
     """
 
     ops: npt.NDArray[np.int64]
@@ -130,6 +135,7 @@ class Plan:
     variable: bool
     interned: tuple[int, ...]
     frame_link: int = 0
+    rate: RatePair | None = None
     reverse: bool = False
 
 
@@ -194,6 +200,7 @@ def compile_plan(
         variable=template.variable,
         interned=tuple(sorted(ops.interned)),
         frame_link=link,
+        rate=_rate_pair(places, layout.get("_rate")),
         reverse=reverse,
     )
 
@@ -216,10 +223,18 @@ def _compile_field(
     if f.name in TIME_ELEMENTS:
         _compile_time(f.name, dest, places, ops, reverse=reverse, whole_seconds=whole_seconds)
         return
-    if f.name in ("_has_vrf", "_has_sampler"):
-        told = ((234, 235),) if f.name == "_has_vrf" else ((302,), (48,))
-        if places.find(told):
+    if f.name == "_has_vrf":
+        if places.find(((234, 235),)):
             ops.add(Op.CONSTANT, 0, 0, dest, 1)
+        return
+    if f.name == "_has_sampler":
+        if named := places.find(REGISTRY_ELEMENTS["_sampler"]):
+            by_id = places.field(named[0]).element in (302, 48)
+            ops.add(Op.CONSTANT, 0, 0, dest, NAMES_SAMPLER if by_id else NAMES_INTERFACE)
+        return
+    if f.name == "_rate" and _rate_pair(places, dest) is not None:
+        (first,) = places.by_element[_pair_told(places)[0]][:1]
+        ops.add(Op.LOCATION, places.offset[first], places.field(first).length, dest)
         return
     ordinals = _ordinals(f, places, reverse=reverse)
     for ordinal in ordinals:
@@ -253,6 +268,27 @@ def _ordinals(f: Field, places: _Places, *, reverse: bool) -> Sequence[int]:
         hosts = hosts[1:] or hosts
         elements = (tuple({by_length.get(places.field(i).length, 0): None for i in hosts}),)
     return places.find(elements)
+
+
+def _pair_told(places: _Places) -> tuple[int, int]:
+    """The elements that tell the sampling rate together; (0, 0) if the template has no pair."""
+    told = (p for p in PAIRS if places.by_element.get(p[0]) and places.by_element.get(p[1]))
+    return next(told, (0, 0))
+
+
+def _rate_pair(places: _Places, word: int) -> RatePair | None:
+    """None, too, if something of variable length stands between the two."""
+    elements = _pair_told(places)
+    if word < 0 or elements == (0, 0):
+        return None
+    first, second = (places.by_element[e][0] for e in elements)
+    begin, end = sorted((first, second))
+    lengths = [f.length for f in places.template.fields]
+    if VARIABLE in (*lengths[begin:end], lengths[end]):
+        return None
+    octets = sum(lengths[begin:end])
+    offset = octets if first < second else -octets
+    return RatePair(word, offset, (lengths[first], lengths[second]), spaced=elements == PAIRS[1])
 
 
 def _in_order(places: _Places, alternatives: Alternatives) -> list[int]:
