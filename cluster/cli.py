@@ -146,12 +146,11 @@ def demo(
 def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
     """Say what a configuration would run, or what is wrong with it."""
     from cluster.check import describe
-    from flowray.settings.compile import compile_settings
-    from flowray.settings.load import load_settings
+    from cluster.replay import load_program
     from flowray.views.filter import FilterError
 
     try:
-        program = compile_settings(load_settings(config), str(config))
+        program = load_program(config)
     except FilterError as error:
         typer.echo(error.caret, err=True)
         raise

@@ -17,7 +17,7 @@ from flowray.settings.defaults import DEFAULT
 from flowray.settings.load import load_settings, parse_settings
 from flowray.sinks.base import Sink
 from flowray.sinks.files import FileKind, OneFileSink
-from flowray.sinks.opening import one_file, open_sinks
+from flowray.sinks.opening import check_sinks, one_file, open_sinks
 from flowray.wire.capture_merge import merge_captures
 from flowray.wire.packets import Exporters, PacketBatch
 from flowray.wire.pcap import CaptureReader
@@ -30,7 +30,9 @@ def load_program(config: Path | None) -> Program:
     """The compiled configuration, or the built-in one. Raises ConfigError."""
     if config is None:
         return compile_settings(parse_settings(DEFAULT, "built-in configuration"), "built-in")
-    return compile_settings(load_settings(config), str(config))
+    program = compile_settings(load_settings(config), str(config))
+    check_sinks(program, str(config))
+    return program
 
 
 class Outputs:

@@ -12,7 +12,21 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from flowray.errors import ConfigError
-from flowray.settings.model import Settings
+from flowray.settings.model import MISPLACED, Settings
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is given twice is a mistake: the first one would go unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                problem = f"{key.value!r} for the second time"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def load_settings(path: Path) -> Settings:
@@ -20,10 +34,14 @@ def load_settings(path: Path) -> Settings:
     ConfigError.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # A loader of safe types alone, as safe_load has.
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
     except FileNotFoundError:
         raise ConfigError(str(path), "file", "nothing", "a configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise ConfigError(str(path), "file", found, "a readable text file") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(str(path), "file", str(error), "a readable text file") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -53,6 +71,11 @@ def _config_error(detail: ErrorDetails, file: str) -> ConfigError:
             return ConfigError(file, place, "an option that does not exist", _options_at(detail))
         case "missing":
             return ConfigError(file, place, "nothing", "this option is required")
+        case type_ if type_ == MISPLACED:
+            told = detail["ctx"]
+            return ConfigError(
+                file, f"{place}.{told['place']}".lstrip("."), told["found"], told["allowed"]
+            )
     return ConfigError(file, place or "file", _shown(detail["input"]), allowed)
 
 

@@ -12,14 +12,19 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from flowray.settings.quantities import Duration, Octets
+
+MISPLACED = "misplaced"
+"""Type of the errors of `misplaced`."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
 
@@ -28,6 +33,14 @@ class Model(BaseModel):
     """Unknown options are mistakes; settings do not change once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def misplaced(place: str, found: str, allowed: str) -> PydanticCustomError:
+    """A mistake that several options make together, told at one of them: `place` below the model
+    that is validated.
+    """
+    told = {"place": place, "found": found, "allowed": allowed}
+    return PydanticCustomError(MISPLACED, "{allowed}", told)
 
 
 def _udp_url(value: str) -> str:
@@ -47,6 +60,13 @@ def _prefix(value: str) -> str:
         ipaddress.ip_network(value, strict=False)
     except ValueError:
         raise ValueError("an address or prefix, such as 192.0.2.0/24") from None
+    return value
+
+
+def _shards(value: Any) -> Any:
+    # Before the union is tried: its errors are told at places that no configuration has.
+    if value != "auto" and (type(value) is not int or value < 1):
+        raise ValueError("auto, or a number from 1 on")
     return value
 
 
@@ -147,12 +167,17 @@ class View(Model):
             raise ValueError("records: rows in a view of counters")
         return encoding
 
+    @field_validator("window")
+    @classmethod
+    def _windowed(cls, window: int | None) -> int | None:
+        if window is not None and window < 1_000_000_000:
+            raise ValueError("at least 1s")
+        return window
+
     @model_validator(mode="after")
-    def _windowed(self) -> View:
-        if self.window is not None and self.window < 1_000_000_000:
-            raise ValueError("window: at least 1s")
+    def _spread(self) -> View:
         if self.split and (self.window is None or self.time != "start"):
-            raise ValueError("split: only with a window and time: start")
+            raise misplaced("split", "true", "true only with a window and time: start")
         return self
 
 
@@ -170,14 +195,14 @@ class State(Model):
     """Where checkpoints and templates are kept."""
 
     path: Path = Path("data/state")
-    checkpoint: Duration = 5 * 1_000_000_000
+    checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
 
 
 class Cluster(Model):
     """How the work is spread over Ray actors."""
 
-    shards: int | Literal["auto"] = "auto"
-    hand_over: Duration = 1_000_000_000
+    shards: Annotated[int | Literal["auto"], BeforeValidator(_shards)] = "auto"
+    hand_over: Annotated[Duration, Field(ge=1_000_000)] = 1_000_000_000
     shard_memory: Octets = 1 << 30
     object_store: Octets = 256 << 20
     dashboard: bool = True
@@ -205,14 +230,11 @@ class Settings(Model):
     @model_validator(mode="after")
     def _references(self) -> Settings:
         names = [v.name for v in self.views]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"views: the name {name!r} is given to two views")
-        for view in self.views:
-            for sink in view.sinks:
+        for i, view in enumerate(self.views):
+            if view.name in names[:i]:
+                raise misplaced(f"views[{i}].name", repr(view.name), "a name that no view has yet")
+            for j, sink in enumerate(view.sinks):
                 if sink not in self.sinks:
-                    known = ", ".join(self.sinks) or "none is defined"
-                    raise ValueError(
-                        f"views.{view.name}.sinks: no sink {sink!r}; there are: {known}"
-                    )
+                    known = ", ".join(self.sinks) or "none: there are no sinks"
+                    raise misplaced(f"views[{i}].sinks[{j}]", repr(sink), known)
         return self

@@ -15,6 +15,8 @@ _NANOSECONDS = {
     "d": 86_400_000_000_000,
 }
 _OCTETS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_LARGEST = 1 << 62
+"""Octets or nanoseconds; times are added to it in signed words."""
 _NUMBER = re.compile(r"(\d+)\s*([A-Za-z]*)")
 
 
@@ -26,7 +28,10 @@ def _quantity(value: Any, units: dict[str, int], example: str) -> int:
         raise ValueError(
             f"a number with a unit ({', '.join(filter(None, units))}), such as {example}"
         )
-    return int(match[1]) * units[match[2]]
+    quantity = int(match[1]) * units[match[2]]
+    if quantity > _LARGEST:
+        raise ValueError(f"less, such as {example}: it must fit 62 bits")
+    return quantity
 
 
 def duration_ns(value: Any) -> int:

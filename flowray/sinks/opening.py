@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from flowray.errors import ConfigError
 from flowray.settings.compile import Program
 from flowray.settings.model import FileSink as FileSinkSettings
 from flowray.sinks.base import Sink
@@ -14,6 +16,28 @@ def open_sinks(program: Program, view: str) -> list[Sink]:
     """The sinks that a view names, rehearsed. Raises ConfigError for names that cannot serve."""
     settings = next(v for v in program.settings.views if v.name == view)
     return [_open(program, view, program.settings.sinks[name], name) for name in settings.sinks]
+
+
+def check_sinks(program: Program, file: str) -> None:
+    """Raises ConfigError, with the place in `file`, for a sink that could not serve its views.
+
+    Sinks on object storage are left to the start: opening them asks the network.
+    """
+    for view in program.settings.views:
+        for name in view.sinks:
+            sink = program.settings.sinks[name]
+            if "://" not in sink.path:
+                _placed(program, view.name, sink, name, file)
+
+
+def _placed(program: Program, view: str, sink: FileSinkSettings, name: str, file: str) -> None:
+    try:
+        _open(program, view, sink, name)
+    except ConfigError as error:
+        option = error.place.rpartition(".")[2]
+        if option == "path" and sink.name is not None:
+            option = "name"
+        raise replace(error, file=file, place=f"sinks.{name}.{option}") from None
 
 
 def _open(program: Program, view: str, sink: FileSinkSettings, name: str) -> Sink:

@@ -10,6 +10,7 @@ from flowray.errors import ConfigError
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import load_settings, parse_settings
 from flowray.settings.model import Settings, View
+from flowray.sinks.opening import check_sinks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,31 @@ def test_default_file_shows_every_option_with_its_default() -> None:
             {"listen": {"flows": ["udp://host:x"]}, "views": [{"name": "a", "keys": ["proto"]}]},
             "f: listen.flows[0]: found 'udp://host:x', allowed udp://ADDRESS:PORT, such as"
             " udp://[::]:2055",
+        ),
+        (
+            {"views": [{"name": "a", "keys": ["proto"]}, {"name": "a", "keys": ["tos"]}]},
+            "f: views[1].name: found 'a', allowed a name that no view has yet",
+        ),
+        (
+            {"views": [{"name": "a", "keys": ["proto"], "sinks": ["x"]}]},
+            "f: views[0].sinks[0]: found 'x', allowed none: there are no sinks",
+        ),
+        (
+            {"views": [{"name": "a", "keys": ["proto"], "window": "10ms"}]},
+            "f: views[0].window: found '10ms', allowed at least 1s",
+        ),
+        (
+            {"views": [{"name": "a", "keys": ["proto"], "window": "1000000000d"}]},
+            "f: views[0].window: found '1000000000d', allowed less, such as 5m: it must fit 62"
+            " bits",
+        ),
+        (
+            {"views": [{"name": "a", "keys": ["proto"], "window": "1m", "split": True}]},
+            "f: views[0].split: found true, allowed true only with a window and time: start",
+        ),
+        (
+            {"cluster": {"shards": 0}, "views": [{"name": "a", "keys": ["proto"]}]},
+            "f: cluster.shards: found 0, allowed auto, or a number from 1 on",
         ),
     ],
 )
@@ -128,6 +154,32 @@ def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
     path.write_text("views:\n  - name: [\n")
     with pytest.raises(ConfigError, match="line 3, column 1"):
         load_settings(path)
+
+
+def test_a_key_given_twice_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "flowray.yaml"
+    path.write_text("state: {path: a}\nviews: []\nstate: {path: b}\n")
+    with pytest.raises(ConfigError, match="line 3, column 1: found 'state' for the second time"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("sink", "line"),
+    [
+        ({"name": "{nope}.jsonl"}, r"f: sinks.x.name: found \{nope\} in .*, allowed view, window"),
+        ({"name": "{window"}, "f: sinks.x.name: found .*, allowed names in braces"),
+        ({"type": "parquet", "name": "all.parquet"}, "f: sinks.x.name: .* so that no file is over"),
+        ({"path": "{nope}.jsonl"}, r"f: sinks.x.path: found \{nope\}"),
+    ],
+)
+def test_file_names_are_checked_before_the_start(sink: dict[str, Any], line: str) -> None:
+    content = {
+        "views": [{"name": "a", "keys": ["proto"], "window": "1m", "sinks": ["x"]}],
+        "sinks": {"x": {"type": "jsonl", "path": "out", **sink}},
+    }
+    program = compile_settings(parse_settings(content, "f"), "f")
+    with pytest.raises(ConfigError, match=line):
+        check_sinks(program, "f")
 
 
 def test_missing_file(tmp_path: Path) -> None:
