@@ -225,11 +225,13 @@ class FlowDecoder:
             return None
         try:
             found = parse_templates(raw, version, options=row[k.S_KIND] == k.SET_OPTIONS_TEMPLATE)
-        except TemplateError:
+        except TemplateError as error:
             m.header[i, k.H_CAUSE] = Account.BAD_TEMPLATE - Account.SHORT_HEADER + k.SHORT_HEADER
-            return None
+            # A set that is not remembered counts as bad each time.
+            found, seen = error.found, b""
         if all(self._knows(place, t) for t in found):
-            self._remembered.add(place, seen)
+            if seen:
+                self._remembered.add(place, seen)
             return None
         return lambda: self._learn_templates(place, seen, found, int(m.arrival[i]))
 
@@ -248,7 +250,8 @@ class FlowDecoder:
     ) -> Iterator[Columns]:
         # A set that redefines a template makes earlier sets news again.
         self._remembered.forget(place)
-        self._remembered.add(place, seen)
+        if seen:
+            self._remembered.add(place, seen)
         for t in found:
             key = TemplateKey(*place, t.id)
             yield from self._settle_before(key, t)

@@ -264,3 +264,16 @@ def test_many_records_of_many_templates_in_one_batch() -> None:
     got = decode(x.tell(*specs), *(x.message(s, records=7) for s in sets), keys=["port_src"])
     want = [n * 100 + r for n in range(20) for r in range(7)]
     assert np.array_equal(got.column("port_src"), want)
+
+
+def test_a_bad_template_costs_no_other_of_its_set() -> None:
+    """Bare specifiers of no length are of no use; what stands beside them is."""
+    empty = template(299, (1, 0))
+    x, v = Ipfix(), V9()
+    got = decode(
+        x.message(ipfix_template_set(empty, FLOW), data(FLOW, flow(1)), records=1),
+        x.message(ipfix_template_set(empty, FLOW), data(FLOW, flow(2)), records=1),
+        Sent(v.message(v9_template_set(empty, FLOW), data(FLOW, flow(3))), "192.0.2.9"),
+    )
+    assert got.column("port_src") == [1, 2, 3]
+    assert (got.accounts["bad_template"], got.accounts["templates"]) == (3, 2)

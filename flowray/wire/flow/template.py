@@ -5,8 +5,9 @@ to `Template`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 VARIABLE = 0xFFFF
 """Field length that says: the length stands in the record (RFC 7011 section 7)."""
@@ -26,7 +27,14 @@ _ELEMENT = struct.Struct("!HH")
 
 
 class TemplateError(ValueError):
-    """A template set that contradicts itself; the message is the cause in the ledger's words."""
+    """A template set that contradicts itself; the message is the cause in the ledger's words.
+
+    `found` are the templates of the set that can be used nevertheless.
+    """
+
+    def __init__(self, cause: str, found: Sequence[Template | Withdrawal] = ()) -> None:
+        super().__init__(cause)
+        self.found = list(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +80,32 @@ class Withdrawal:
 
 
 def parse_templates(raw: bytes, version: int, *, options: bool) -> list[Template | Withdrawal]:
-    """Templates in the body of one (options) template set. Raises TemplateError."""
+    """Templates in the body of one (options) template set.
+
+    Raises TemplateError if any of them cannot be used: one that overruns the set ends it, others
+    cost nobody else.
+    """
     parse = _v9_options if options and version == 9 else _specifiers
-    return list(parse(raw, version, options))
+    found: list[Template | Withdrawal] = []
+    cause = ""
+    try:
+        for t in parse(raw, version, options):
+            if isinstance(t, TemplateError):
+                cause = cause or str(t)
+            else:
+                found.append(t)
+    except TemplateError as error:
+        cause = cause or str(error)
+    if cause:
+        raise TemplateError(cause, found)
+    return found
 
 
-def _specifiers(raw: bytes, version: int, options: bool) -> Iterator[Template | Withdrawal]:
+Parsed: TypeAlias = Template | Withdrawal | TemplateError
+"""What a set holds, in order; a refused template is its error."""
+
+
+def _specifiers(raw: bytes, version: int, options: bool) -> Iterator[Parsed]:
     at = 0
     while at + 4 <= len(raw):
         template_id, count = _ELEMENT.unpack_from(raw, at)
@@ -93,10 +121,11 @@ def _specifiers(raw: bytes, version: int, options: bool) -> Iterator[Template | 
                 raise TemplateError("template overruns its set")
             (scopes,) = struct.unpack_from("!H", raw, at)
             at += 2
-            if not 0 < scopes <= count:
-                raise TemplateError("impossible scope count")
         fields, at = _fields(raw, at, count, enterprise=version == 10)
-        yield _checked(Template(template_id, fields, scopes))
+        if options and not 0 < scopes <= count:
+            yield TemplateError("impossible scope count")
+        else:
+            yield _checked(Template(template_id, fields, scopes))
 
 
 def _fields(
@@ -121,7 +150,7 @@ def _fields(
     return tuple(fields), at
 
 
-def _v9_options(raw: bytes, version: int, options: bool) -> Iterator[Template]:
+def _v9_options(raw: bytes, version: int, options: bool) -> Iterator[Parsed]:
     del version, options
     at = 0
     while at + 6 <= len(raw):
@@ -143,11 +172,11 @@ def _v9_scope(field: TemplateField) -> TemplateField:
     return TemplateField(element, field.length)
 
 
-def _checked(template: Template) -> Template:
+def _checked(template: Template) -> Template | TemplateError:
     if template.id < 256:
-        raise TemplateError("template id below 256")
+        return TemplateError("template id below 256")
     if template.least_size == 0:
-        raise TemplateError("template of empty records")
+        return TemplateError("template of empty records")
     if template.least_size > 0xFFFF:
-        raise TemplateError("record longer than a message")
+        return TemplateError("record longer than a message")
     return template

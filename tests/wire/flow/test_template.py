@@ -124,6 +124,14 @@ def test_refused(raw: bytes, options: bool, cause: str) -> None:
         parse_templates(raw, 10, options=options)
 
 
+def test_a_refused_template_costs_no_other() -> None:
+    good, bad = struct.pack("!HHHH", 256, 1, 1, 4), struct.pack("!HHHH", 257, 1, 1, 0)
+    last, cut = struct.pack("!HHHH", 258, 1, 2, 4), struct.pack("!HHHH", 259, 2, 1, 4)
+    with pytest.raises(TemplateError, match="template of empty records") as caught:
+        parse_templates(good + bad + last + cut, 10, options=False)
+    assert [t.id for t in caught.value.found] == [256, 258]
+
+
 @pytest.mark.parametrize("lengths", [(3, 4), (4, 2), (0, 0)])
 def test_refused_v9_options(lengths: tuple[int, int]) -> None:
     raw = struct.pack("!HHH", 256, *lengths) + struct.pack("!HHHH", 1, 4, 34, 4)
