@@ -53,7 +53,7 @@ def index_put(keys: U64, values: U64, used: Bytes, a: Word, b: Word, value: Word
     return 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def index_get(keys: U64, values: U64, used: Bytes, a: Word, b: Word) -> Word:
     """The value of one key, or MISSING."""
     mask = used.size - 1
@@ -65,7 +65,7 @@ def index_get(keys: U64, values: U64, used: Bytes, a: Word, b: Word) -> Word:
     return np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def index_slot(keys: U64, used: Bytes, a: Word, b: Word) -> Word:
     """The slot of one key, or -1."""
     mask = used.size - 1
@@ -77,7 +77,7 @@ def index_slot(keys: U64, used: Bytes, a: Word, b: Word) -> Word:
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def index_touch(keys: U64, values: U64, used: Bytes, a: Word, b: Word) -> Word:
     """As `index_get`; a key that is there counts as used."""
     s = index_slot(keys, used, a, b)

@@ -159,8 +159,15 @@ def resolve(
 def _uint(buf: U8, p: Word, width: Word) -> Word:
     """Big-endian unsigned of up to 8 octets; of longer fields the last 8."""
     v = np.uint64(0)
-    for j in range(max(0, width - 8), width):
-        v = (v << np.uint64(8)) | np.uint64(buf[p + j])
+    if width == 4:
+        v = u32(buf, p)
+    elif width >= 8:
+        v = u64(buf, p + width - 8)
+    elif width == 2:
+        v = u16(buf, p)
+    else:
+        for j in range(width):
+            v = (v << np.uint64(8)) | u8(buf, p + j)
     return v
 
 
@@ -173,88 +180,78 @@ def _nanoseconds(base: Word, more: Word, unit: Word) -> Word:
     return (base + more) * unit
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _time(
-    buf: U8, p: Word, width: Word, op: Word, argument: Word, boot: Word, header: I64, i: Word
-) -> Word:
+    told: Word, width: Word, op: Word, argument: Word, boot: Word, version: Word, export: Word,
+    uptime: Word,
+) -> Word:  # fmt: skip
     """Nanoseconds since the epoch of one time element, 0 for what no int64 holds.
 
-    argument: bit 0 for whole seconds; of the boot time 16 bits of width, then its place.
+    told: its value. argument: bit 0 for whole seconds; of the boot time 16 bits of width, then its
+    place. version, export, uptime: of the message header. Takes no arrays: numba counts references
+    to those that a function with many branches is given, at every call.
     """
-    v = np.int64(_uint(buf, p, width))
+    v = np.int64(told)
     cut = argument & 1
+    t = np.int64(0)
     if op == 9:  # UPTIME
-        export = header[i, H_EXPORT]
-        if header[i, H_VERSION] == IPFIX:
+        if version == IPFIX:
             # The decoder puts the boot time told by options (ms) where v9 has the uptime.
-            if header[i, H_UPTIME] == 0:
-                return export
-            t = _nanoseconds(header[i, H_UPTIME], v, 1_000_000)
+            t = _nanoseconds(uptime, v, 1_000_000) if uptime != 0 else export
+            cut &= np.int64(uptime != 0)
         else:
-            age = (header[i, H_UPTIME] - v) & 0xFFFFFFFF
+            age = (uptime - v) & 0xFFFFFFFF
             if age >= 0x80000000:  # the flow ends after the header's clock, or the uptime wrapped
                 age -= 0x100000000
-            t = export - age * 1_000_000
-            if cut:
-                t = (export // NS - age // 1000) * NS
+            t = (export // NS - age // 1000) * NS if cut else export - age * 1_000_000
     elif op == 5:
         t = _nanoseconds(0, v, NS)
     elif op == 6:
         t = _nanoseconds(0, v, 1_000_000)
     elif op == 7:
-        if width != 8 or v == 0:
-            return 0
-        seconds = ((v >> 32) & 0xFFFFFFFF) - NTP_EPOCH
-        if v > 0:  # the top bit is clear: era 1, from 2036 on (RFC 4330 section 3)
-            seconds += 0x100000000
-        t = seconds * NS + (((v & 0xFFFFFFFF) * NS) >> 32)
+        if width == 8 and v != 0:
+            seconds = ((v >> 32) & 0xFFFFFFFF) - NTP_EPOCH
+            if v > 0:  # the top bit is clear: era 1, from 2036 on (RFC 4330 section 3)
+                seconds += 0x100000000
+            t = seconds * NS + (((v & 0xFFFFFFFF) * NS) >> 32)
     elif op == 8:
         age = _nanoseconds(0, v, 1000)
-        t = header[i, H_EXPORT] - age if age >= 0 else age
+        t = export - age if age >= 0 else age
     else:  # SINCE_BOOT
         t = _nanoseconds(boot, v, 1_000_000)
-    if t < 0:
-        return 0
+    t = max(t, 0)
     return t - t % NS if cut else t
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _store(
     buf: U8, p: Word, width: Word, op: Word, only_unset: Word, argument: Word, boot: Word,
-    header: I64,
-    packet: Word, words: U64, dest: Word, r: Word,
+    header: I64, i: Word, words: U64, dest: Word, r: Word,
 ) -> None:  # fmt: skip
-    """Apply one op to one record."""
-    if op == 0:
-        if not only_unset or words[dest, r] == 0:
-            words[dest, r] = _uint(buf, p, width)
-    elif op == 1:
-        v = _uint(buf, p, 4)
-        if only_unset:
-            unset = words[dest, r] == 0 and (
-                words[dest + 1, r] == 0 or words[dest + 1, r] == np.uint64(0xFFFF00000000)
-            )
-            if not unset or v == 0:
-                return
-        words[dest, r] = 0
-        words[dest + 1, r] = np.uint64(0xFFFF00000000) | v
-    elif op == 2:
-        hi, lo = _uint(buf, p, 8), _uint(buf, p + 8, 8)
-        if only_unset:
-            unset = words[dest, r] == 0 and (
-                words[dest + 1, r] == 0 or words[dest + 1, r] == np.uint64(0xFFFF00000000)
-            )
-            if not unset or (hi == 0 and lo == 0):
-                return
-        words[dest, r], words[dest + 1, r] = hi, lo
-    elif op == 3:
-        if not only_unset or words[dest, r] == 0:
-            words[dest, r] = np.uint64(p) << np.uint64(16) | np.uint64(width)
-    elif op == 4:
-        if not only_unset or words[dest, r] == 0:
-            words[dest, r] = np.uint64(argument)
+    """Apply one op to one record; i is its datagram."""
+    if op == 1 or op == 2:
+        hi = _uint(buf, p, 8) if op == 2 else np.uint64(0)
+        lo = _uint(buf, p + 8, 8) if op == 2 else np.uint64(0xFFFF00000000) | u32(buf, p)
+        old_hi, old_lo = words[dest, r], words[dest + 1, r]
+        unset = old_hi == 0 and (old_lo == 0 or old_lo == np.uint64(0xFFFF00000000))
+        told = hi | lo != 0 if op == 2 else lo != np.uint64(0xFFFF00000000)
+        if not only_unset or (unset and told):
+            words[dest, r], words[dest + 1, r] = hi, lo
     elif not only_unset or words[dest, r] == 0:
-        words[dest, r] = np.uint64(_time(buf, p, width, op, argument, boot, header, packet))
+        if op == 0:
+            words[dest, r] = _uint(buf, p, width)
+        elif op == 3:
+            words[dest, r] = np.uint64(p) << np.uint64(16) | np.uint64(width)
+        elif op == 4:
+            words[dest, r] = np.uint64(argument)
+        else:
+            told = _uint(buf, p, width)
+            words[dest, r] = np.uint64(
+                _time(
+                    told, width, op, argument, boot, header[i, H_VERSION], header[i, H_EXPORT],
+                    header[i, H_UPTIME],
+                )
+            )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -265,6 +262,69 @@ def _clear(words: U64, unset: I64, packet_row: Word, n: Word) -> None:
             words[unset[u], :n] = 0
 
 
+# The loops over one field of many records. Each is a function of its own: in a larger one they are
+# not vectorised.
+
+
+@njit(cache=True, nogil=True)
+def _uints(buf: U8, start: I64, place: Word, width: Word, out: U64) -> None:
+    if width == 4:
+        for r in range(start.size):
+            out[r] = u32(buf, start[r] + place)
+    elif width == 2:
+        for r in range(start.size):
+            out[r] = u16(buf, start[r] + place)
+    elif width == 1:
+        for r in range(start.size):
+            out[r] = u8(buf, start[r] + place)
+    elif width >= 8:
+        for r in range(start.size):
+            out[r] = u64(buf, start[r] + place + width - 8)
+    else:
+        for r in range(start.size):
+            out[r] = _uint(buf, start[r] + place, width)
+
+
+@njit(cache=True, nogil=True)
+def _ipv4s(buf: U8, start: I64, place: Word, high: U64, low: U64) -> None:
+    high[: start.size] = 0
+    for r in range(start.size):
+        low[r] = np.uint64(0xFFFF00000000) | u32(buf, start[r] + place)
+
+
+@njit(cache=True, nogil=True)
+def _times(
+    buf: U8, start: I64, place: Word, width: Word, op: Word, only_unset: Word, argument: Word,
+    header: I64, packet: U64, out: U64,
+) -> None:  # fmt: skip
+    boot = np.int64(0)
+    for r in range(start.size):
+        if only_unset and out[r] != 0:
+            continue
+        i = packet[r]
+        if op == 10:
+            boot = np.int64(_uint(buf, start[r] + (argument >> 17), argument >> 1 & 0xFFFF))
+        out[r] = np.uint64(
+            _time(
+                _uint(buf, start[r] + place, width), width, op, argument, boot,
+                header[i, H_VERSION], header[i, H_EXPORT], header[i, H_UPTIME],
+            )
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _whole_times(buf: U8, start: I64, place: Word, unit: Word, cut: Word, out: U64) -> None:
+    """Times of 8 octets in seconds or milliseconds, by far the most common kinds."""
+    last = np.uint64(0x7FFFFFFFFFFFFFFF // unit)
+    step = np.uint64(unit)
+    for r in range(start.size):
+        told = u64(buf, start[r] + place)
+        out[r] = told * step if told <= last else np.uint64(0)
+    if cut:
+        for r in range(start.size):
+            out[r] -= out[r] % np.uint64(NS)
+
+
 @njit(cache=True, nogil=True)
 def extract_fixed(
     buf: U8, sets: I64, chosen: I64, record_size: Word, ops: I64, unset: I64, header: I64,
@@ -272,66 +332,49 @@ def extract_fixed(
 ) -> Word:  # fmt: skip
     """Decode the sets chosen (indices) whose records all take `record_size` octets; returns the
     records. Word rows in `unset` become zero.
-
-    Op by op, so that the inner loop is one load and one store per record.
     """
     rows = 0
     for c in range(chosen.size):
         rows += sets[chosen[c], S_LENGTH] // record_size
     start = np.empty(rows, np.int64)
+    packet = words[packet_row]
     row = 0
     for c in range(chosen.size):
         s = chosen[c]
         i, p = sets[s, S_PACKET], sets[s, S_OFFSET]
         count = sets[s, S_LENGTH] // record_size
         header[i, H_RECORDS] += count
-        for r in range(row, row + count):
-            start[r] = p
-            words[packet_row, r] = np.uint64(i)
-            p += record_size
+        for r in range(count):
+            start[row + r] = p + r * record_size
+        packet[row : row + count] = np.uint64(i)
         row += count
     _clear(words, unset, packet_row, rows)
     for o in range(ops.shape[0]):
         op, place, width, dest = ops[o, 0], ops[o, 1], ops[o, 2], ops[o, 3]
         only_unset, argument = ops[o, 4], ops[o, 5]
-        row_words = words[dest]
-        if op == 0 and only_unset == 0:
-            if width == 4:
-                for r in range(rows):
-                    row_words[r] = u32(buf, start[r] + place)
-            elif width == 2:
-                for r in range(rows):
-                    row_words[r] = u16(buf, start[r] + place)
-            elif width == 1:
-                for r in range(rows):
-                    row_words[r] = u8(buf, start[r] + place)
-            elif width == 8:
-                for r in range(rows):
-                    row_words[r] = u64(buf, start[r] + place)
-            else:
-                for r in range(rows):
-                    row_words[r] = _uint(buf, start[r] + place, width)
-        elif op == 1 and only_unset == 0:
-            low_words = words[dest + 1]
-            row_words[:rows] = 0
-            for r in range(rows):
-                low_words[r] = np.uint64(0xFFFF00000000) | u32(buf, start[r] + place)
-        elif op == 2 and only_unset == 0:
-            low_words = words[dest + 1]
-            for r in range(rows):
-                row_words[r] = u64(buf, start[r] + place)
-            for r in range(rows):
-                low_words[r] = u64(buf, start[r] + place + 8)
-        elif op == 4 and only_unset == 0:
-            row_words[:rows] = np.uint64(argument)
+        if op == 0 and not only_unset:
+            _uints(buf, start, place, width, words[dest])
+        elif op == 1 and not only_unset:
+            _ipv4s(buf, start, place, words[dest], words[dest + 1])
+        elif op == 2 and not only_unset:
+            _uints(buf, start, place, 8, words[dest])
+            _uints(buf, start, place + 8, 8, words[dest + 1])
+        elif op == 4 and not only_unset:
+            words[dest, :rows] = np.uint64(argument)
+        elif (op == 5 or op == 6) and width == 8 and not only_unset:
+            unit = NS if op == 5 else 1_000_000
+            _whole_times(buf, start, place, unit, argument & 1, words[dest])
+        elif op >= 5:
+            _times(
+                buf, start, place, width, op, only_unset, argument, header, packet, words[dest]
+            )
         else:
-            boot = np.int64(0)
             for r in range(rows):
-                p = start[r] + place
-                i = np.int64(words[packet_row, r])
-                if op == 10:
-                    boot = np.int64(_uint(buf, start[r] + (argument >> 17), argument >> 1 & 0xFFFF))
-                _store(buf, p, width, op, only_unset, argument, boot, header, i, words, dest, r)
+                i = np.int64(packet[r])
+                _store(
+                    buf, start[r] + place, width, op, only_unset, argument, 0, header, i, words,
+                    dest, r,
+                )  # fmt: skip
     return rows
 
 
