@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flowray.columns import Columns, Layout, Words
+from flowray.columns import Columns, Layout
 from flowray.hashing import MISSING, Interner
+from flowray.ingest.extract import Extractor
 from flowray.ingest.hold import HeldSet, Hold
 from flowray.ingest.ledger import Account, Ledger
 from flowray.ingest.options import Fact, Options, Topic, record_values, tells_anything
@@ -24,10 +25,6 @@ from flowray.ingest.sequences import Sequences
 from flowray.ingest.settling import Settling
 from flowray.ingest.templates import TemplateKey, Templates
 from flowray.wire.flow import kernels as k
-from flowray.wire.flow.dissect import destinations
-from flowray.wire.flow.frames import dissect_frames
-from flowray.wire.flow.plan import Plan
-from flowray.wire.flow.rates import rates
 from flowray.wire.flow.template import Template, TemplateError, Withdrawal, parse_templates
 from flowray.wire.packets import PacketBatch
 
@@ -36,11 +33,6 @@ I64 = npt.NDArray[np.int64]
 SETS_AT_ONCE = 1 << 14
 """Sets scanned in one go: those behind a set that changes a template are looked up anew, so a flood
 of changes costs the square of it.
-"""
-
-PORTION = 1 << 13
-"""Records decoded in one go, give or take a set: their columns stay in the processor's cache until
-the views have folded them.
 """
 
 NEWS_LIMIT = 1 << 17
@@ -120,8 +112,7 @@ class FlowDecoder:
         self._ledger = ledger
         self._texts = texts
         self._enrich = enrich
-        self._frame_fields = destinations(layout)
-        self._words: Words = np.empty((layout.words, 2 * PORTION), np.uint64)
+        self._extractor = Extractor(layout, settings.tunnels)
         self.options = Options(texts)
         self.templates = Templates(
             layout,
@@ -382,10 +373,11 @@ class FlowDecoder:
                 continue
             chosen = np.flatnonzero(number == plan_number)
             for plan in self.templates.compiled[plan_number].plans:
-                for portion in _portions(sets, chosen, plan.record_size):
-                    columns = self._extract(m, sets, portion, plan)
-                    if columns.n:
-                        yield columns
+                for columns in self._extractor.extract(
+                    m.buf, m.header, sets, chosen, plan, self._texts
+                ):
+                    self._enrich(columns, m)
+                    yield columns
 
     def _place_boot_times(self, m: Messages) -> None:
         """Put the boot time told by options (ms) into IPFIX header rows, where NetFlow v9 has its
@@ -398,47 +390,6 @@ class FlowDecoder:
         domain = m.header[ipfix, k.H_DOMAIN].astype(np.uint64)
         boot = self.options.look_up(exporter, domain, Topic.BOOT, np.zeros_like(domain))
         m.header[ipfix, k.H_UPTIME] = np.where(boot == MISSING, 0, boot)
-
-    def _extract(self, m: Messages, sets: I64, chosen: I64, plan: Plan) -> Columns:
-        # Records of the reverse direction are the same records: they count once.
-        header = m.header.copy() if plan.reverse else m.header
-        if plan.variable:
-            rows = int(k.count_variable(m.buf, sets, chosen, plan.widths, plan.record_size))
-        else:
-            rows = int((sets[chosen, k.S_LENGTH] // plan.record_size).sum())
-        if rows > self._words.shape[1]:
-            self._words = np.empty((self._layout.words, 2 * rows), np.uint64)
-        columns = Columns(self._layout, self._words, rows)
-        packet_row = self._layout.index("_packet")
-        if plan.variable:
-            k.extract_variable(
-                m.buf, sets, chosen, plan.widths, plan.record_size, plan.ops, plan.unset,
-                header, columns.words, packet_row,
-            )  # fmt: skip
-        else:
-            k.extract_fixed(
-                m.buf, sets, chosen, plan.record_size, plan.ops, plan.unset, header,
-                columns.words, packet_row,
-            )  # fmt: skip
-        for row in plan.interned:
-            columns.words[row, :rows] = self._texts.intern(m.buf, columns.words[row, :rows])
-        if plan.rate is not None:
-            told = columns.words[plan.rate.word, :rows]
-            told[:] = rates(m.buf, told, plan.rate)
-        if plan.frame_link:
-            self._dissect(m.buf, columns, plan.frame_link)
-        if plan.reverse:
-            columns = columns.take((columns["packets"] != 0) | (columns["bytes"] != 0))
-        if columns.n:
-            self._enrich(columns, m)
-        return columns
-
-    def _dissect(self, buf: npt.NDArray[np.uint8], columns: Columns, link: int) -> None:
-        index = self._layout.index
-        dissect_frames(
-            buf, columns.words, columns.n, index("_frame"), index("packets"), index("bytes"), link,
-            self._frame_fields, self._settings.tunnels,
-        )  # fmt: skip
 
     def _hold(self, m: Messages, sets: I64) -> None:
         exporter = m.exporter[sets[:, k.S_PACKET]].astype(np.int64)
@@ -585,9 +536,3 @@ def _subject(learned: Learned) -> tuple[TemplateKey, int, int]:
     if learned.fact is None:
         return learned.key, 0, 0
     return learned.key, learned.fact[0], learned.fact[1]
-
-
-def _portions(sets: I64, chosen: I64, least: int) -> list[I64]:
-    """The sets chosen in portions of about PORTION records of at least that many octets."""
-    records = np.cumsum(sets[chosen, k.S_LENGTH] // least)
-    return np.split(chosen, np.flatnonzero(np.diff(records // PORTION)) + 1)

@@ -88,7 +88,7 @@ class ViewAccount(IntEnum):
 
 
 @njit(cache=True, nogil=True)
-def count_each(exporter: npt.NDArray[np.int64], counts: Counts) -> None:
+def count_each(exporter: npt.NDArray[np.integer], counts: Counts) -> None:
     """Add 1 to counts[e] for each e of exporter (n,); runs of one exporter are added at once."""
     begin = 0
     for i in range(1, exporter.size + 1):

@@ -149,9 +149,7 @@ class Table:
         """Write all rows to columns first..first+len of `words`, keys as packed by the same shape
         of another layout, values at its word rows `values`; their window words to `window`.
         """
-        k.unpack(
-            self.rows, len(self), self.shape.words, shape.pieces, values, words, window, first
-        )
+        k.unpack(self.rows, len(self), self.shape.words, shape.pieces, values, words, window, first)
 
     def clear(self) -> None:
         """Forget all rows. The next second's are about as many, so memory is kept; what was mostly

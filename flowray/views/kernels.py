@@ -18,7 +18,7 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 SUM, OR, MIN, MAX = 0, 1, 2, 3
 
-# Columns of a key piece: source word row, bits to keep, shift, key word, what stands above the bits.
+# Columns of a key piece: source word row, bits to keep, shift, key word, what is above the bits.
 P_SOURCE, P_BITS, P_SHIFT, P_WORD, P_ABOVE = range(5)
 
 # Columns of a value: source word row (-1: the constant 1), rule, whether it is multiplied by the
@@ -157,7 +157,7 @@ def _enter(
     mask = np.uint64(slots.size - 1)
     tag = h & np.uint64(0xFFFFFFFF00000000)
     probe = 0
-    row = -3
+    row: Word = -3
     while row == -3:
         s = _probe(h, probe, mask)
         slot = slots[s]

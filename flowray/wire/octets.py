@@ -7,10 +7,9 @@ over records from being vectorised.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from llvmlite import ir
-from numba.core import config, types
+from numba import config, types
 from numba.extending import intrinsic
 
 Load: TypeAlias = Callable[[Any, Any], Any]
@@ -18,32 +17,33 @@ Load: TypeAlias = Callable[[Any, Any], Any]
 
 def _load(bits: int) -> Load:
     """A load of so many bits at an octet offset, as uint64. The caller keeps it inside `buf`."""
-    width = bits // 8
+    unsigned = types.Integer.from_bitwidth(bits, signed=False)
 
-    @intrinsic
     def load(typingctx: Any, buf: Any, p: Any) -> Any:
-        del typingctx
+        del typingctx, p
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             array = context.make_array(signature.args[0])(context, builder, args[0])
-            if config.BOUNDSCHECK:
-                _check(context, builder, array, args[1], width)
-            at = builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(bits).as_pointer())
+            if getattr(config, "BOUNDSCHECK", None):
+                _check(context, builder, array, args[1], bits // 8)
+            kind = context.get_value_type(unsigned).as_pointer()
+            at = builder.bitcast(builder.gep(array.data, [args[1]]), kind)
             number = builder.load(at, align=1)
             if bits > 8:
                 number = builder.bswap(number)
-            return builder.zext(number, ir.IntType(64)) if bits < 64 else number
+            return context.cast(builder, number, unsigned, types.uint64)
 
         return types.uint64(buf, types.int64), codegen
 
-    return load
+    made: Any = intrinsic(load)
+    return cast("Load", made)
 
 
 def _check(context: Any, builder: Any, array: Any, p: Any, width: int) -> None:
     """As numba does for an index in a build with bounds checks: IndexError."""
     size = builder.extract_value(array.shape, 0)
-    last = builder.add(p, ir.Constant(p.type, width))
-    below = builder.icmp_signed("<", p, ir.Constant(p.type, 0))
+    last = builder.add(p, context.get_constant(types.int64, width))
+    below = builder.icmp_signed("<", p, context.get_constant(types.int64, 0))
     beyond = builder.icmp_signed(">", last, size)
     with builder.if_then(builder.or_(below, beyond), likely=False):
         context.call_conv.return_user_exc(builder, IndexError, ("load is out of bounds",))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flowray.columns import Columns, Layout
 from flowray.generate import encode as e
 from flowray.hashing import Interner
-from flowray.ingest import decode
+from flowray.ingest import extract
 from flowray.ingest.collector import Collector
 from flowray.ingest.decode import DecodeSettings
 from flowray.ingest.hold import SET_COST
@@ -286,7 +286,7 @@ def test_the_longest_template_there_may_be() -> None:
 
 def test_records_of_one_octet(monkeypatch: pytest.MonkeyPatch) -> None:
     """60,000 records a datagram become columns in portions, not all at once."""
-    monkeypatch.setattr(decode, "PORTION", 100_000)
+    monkeypatch.setattr(extract, "PORTION", 100_000)
     shard = Shard()
     seen: list[int] = []
     offer = shard.collector._offer

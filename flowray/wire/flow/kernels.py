@@ -219,7 +219,8 @@ def _time(
         t = export - age if age >= 0 else age
     else:  # SINCE_BOOT
         t = _nanoseconds(boot, v, 1_000_000)
-    t = max(t, 0)
+    if t < 0:
+        t = np.int64(0)
     return t - t % NS if cut else t
 
 
@@ -365,9 +366,7 @@ def extract_fixed(
             unit = NS if op == 5 else 1_000_000
             _whole_times(buf, start, place, unit, argument & 1, words[dest])
         elif op >= 5:
-            _times(
-                buf, start, place, width, op, only_unset, argument, header, packet, words[dest]
-            )
+            _times(buf, start, place, width, op, only_unset, argument, header, packet, words[dest])
         else:
             for r in range(rows):
                 i = np.int64(packet[r])

@@ -389,3 +389,30 @@ def test_reordering_is_no_loss(order: tuple[int, ...]) -> None:
     )
     if order[0] == 0:
         assert gap.sum() == 0
+
+
+# Columns of the datagram
+
+
+@given(st.lists(st.integers(0, 4), max_size=30), st.integers(0, 4))
+def test_take_headers(packets: list[int], others: int) -> None:
+    rng = np.random.default_rng(others)
+    exporter, arrival = rng.integers(0, 9, 5).astype(np.uint32), rng.integers(0, 99, 5)
+    header = rng.integers(0, 99, (5, k.HEADER_COLUMNS))
+    words = np.full((5, len(packets) + 1), 77, np.uint64)
+    words[2, :-1] = packets
+    taken = np.array([[k.EXPORTER, 0], [k.H_DOMAIN, 4], [k.ARRIVAL, 3]])
+    k.take_headers(words, len(packets), 2, exporter, arrival, header, taken)
+    for r, i in enumerate(packets):
+        assert words[:, r].tolist() == [exporter[i], 77, i, arrival[i], header[i, k.H_DOMAIN]]
+    assert words[:, -1].tolist() == [77] * 5
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=30))
+def test_rates_with_default(records: list[tuple[int, int]]) -> None:
+    default = np.array([0, 10, 20], np.uint64)
+    rate = np.array([told for told, _ in records], np.uint64)
+    packet = np.array([7 + i for _, i in records], np.int64)
+    applied = np.empty(len(records), np.uint64)
+    k.rates_with_default(rate, default, packet, 7, applied)
+    assert applied.tolist() == [told or 10 * i for told, i in records]
