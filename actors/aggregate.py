@@ -10,6 +10,7 @@ import ray
 
 from actors.metrics import AGGREGATOR, Meter
 from actors.naming import aggregate_name, as_actor
+from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
 from flowray.settings.compile import compile_settings
@@ -43,6 +44,7 @@ class Aggregate:
         self._meter = Meter(AGGREGATOR, tags, self._aggregation.status)
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
         self._thread.start()
+        search_seldom()
 
     def __repr__(self) -> str:
         return f"Aggregate({self._name}, {'stopped' if self._stop.is_set() else 'running'})"

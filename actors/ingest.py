@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 
 from actors.metrics import SHARD, Meter
 from actors.naming import NAMESPACE, TEMPLATES, aggregate_name, as_actor
+from flowray.garbage import search_seldom
 from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import Entry
 from flowray.ingest.ledger import Snapshot
@@ -99,6 +100,7 @@ class Ingest:
         self._shard.start()
         self._state = "running"
         self._meter = Meter(SHARD, {"shard": name}, self._shard.status)
+        search_seldom()
 
     def __repr__(self) -> str:
         return f"Ingest({self._name}, {self._state})"  # asked for when the start fails, too

@@ -13,6 +13,12 @@ YOUNG = 100_000
 """New objects between two searches: some 10 MB, if all of them are garbage."""
 
 
+def search_seldom() -> None:
+    """From here on, in a process that has loaded all that it needs."""
+    gc.freeze()
+    gc.set_threshold(YOUNG)
+
+
 @contextmanager
 def rarely_searched() -> Iterator[None]:
     """Around all that a process does: search seldom, and not at the end, when all of it goes."""

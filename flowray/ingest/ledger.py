@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from flowray.ingest.kernels import count_each
 from flowray.wire.packets import Exporters
 
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -85,16 +85,6 @@ class ViewAccount(IntEnum):
     def label(self) -> str:
         """Name in snapshots and metrics."""
         return self.name.lower()
-
-
-@njit(cache=True, nogil=True)
-def count_each(exporter: npt.NDArray[np.integer], counts: Counts) -> None:
-    """Add 1 to counts[e] for each e of exporter (n,); runs of one exporter are added at once."""
-    begin = 0
-    for i in range(1, exporter.size + 1):
-        if i == exporter.size or exporter[i] != exporter[begin]:
-            counts[exporter[begin]] += i - begin
-            begin = i
 
 
 class Ledger:

@@ -30,7 +30,7 @@ INSTRUMENTED = [
 COMPILED = [
     *("flowray.hashing", "flowray.views.kernels", "flowray.wire.packets_kernels"),
     *("flowray.wire.frame_kernels", "flowray.wire.pcap_kernels"),
-    "flowray.wire.pcap_writer_kernels",
+    *("flowray.wire.pcap_writer_kernels", "flowray.ingest.kernels", "flowray.wire.octets"),
     *("flowray.wire.flow.kernels", "flowray.wire.flow.frames", "flowray.wire.flow.link_kernels"),
     *("flowray.wire.flow.dissect_kernels", "flowray.wire.flow.sflow_kernels"),
     *("flowray.wire.flow.sflow_flow_kernels", "flowray.wire.flow.sflow_record_kernels"),
