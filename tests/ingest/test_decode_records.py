@@ -270,6 +270,34 @@ def test_inner_header_of_the_same_family() -> None:
     assert row["tunnel_ip_proto"] == "41"
 
 
+def test_two_headers_that_share_the_protocol_field() -> None:
+    """An element that is there twice is told in the order of treatment (RFC 7011 section 8)."""
+    x = Ipfix()
+    spec = template(313, (8, 4), (12, 4), (8, 4), (12, 4), (4, 1), (2, 4))
+    row = decode(
+        x.send(spec, ("192.0.2.1", "192.0.2.2", "10.0.0.1", "10.0.0.2", 6, 1)), keys=TUNNEL_KEYS
+    ).only
+    assert (row["ip_src"], row["ip_dst"], row["ip_proto"]) == ("10.0.0.1", "10.0.0.2", "6")
+    assert (row["tunnel_ip_src"], row["tunnel_ip_dst"]) == ("192.0.2.1", "192.0.2.2")
+    assert row["tunnel_ip_proto"] == "0"
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["IPv4", "IPv6"])
+def test_prefixes_of_aggregating_exporters(wide: bool) -> None:
+    numbers, size = ((169, 170, 29, 30), 16) if wide else ((44, 45, 9, 13), 4)
+    source, target = ("2001:db8::", "2001:db9::") if wide else ("10.1.0.0", "10.2.0.0")
+    elements = [(e, n) for e, n in zip(numbers, (size, size, 1, 1), strict=True)]
+    x = Ipfix()
+    got = decode(
+        x.send(template(314, *elements, (2, 4), (353, 8)), (source, target, 32, 16, 1, 90)),
+        keys=["src_host", "src_net", "src_mask", "dst_net", "dst_mask"],
+    )
+    row = got.only
+    assert (row["ip_src"], row["mask_src"], row["mask_dst"]) == (source, 32, 16)
+    assert (row["net_src"], row["net_dst"]) == (source, "2001::" if wide else target)
+    assert row["bytes"] == 90
+
+
 def test_one_header_leaves_the_tunnel_empty() -> None:
     x = Ipfix()
     row = decode(x.send(FLOW, flow()), keys=TUNNEL_KEYS).only

@@ -163,8 +163,9 @@ class _Places:
             at += f.length
             if f.length:
                 self.by_element[(f.pen, f.element) if f.pen else f.element].append(i)
-        # A second protocol field is what every two-header template (SRv6, IP in IP) has.
-        self.two_headers = len(self.by_element[4]) > 1
+        # Templates of two headers (SRv6, IP in IP) have the protocol twice, or an address of one
+        # family if both headers share the protocol field.
+        self.two_headers = any(len(self.by_element.get(e, ())) > 1 for e in (4, 8, 12, 27, 28))
 
     def field(self, ordinal: int) -> TemplateField:
         return self.template.fields[ordinal]
