@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from flowray.columns import Columns, Layout, Words
 from flowray.hashing import Interner
+from flowray.ingest.options import without_padding
 from flowray.wire.flow import kernels as k
 from flowray.wire.flow.dissect import destinations
 from flowray.wire.flow.frames import dissect_frames
@@ -75,6 +76,8 @@ class Extractor:
         for row in plan.interned:
             place = columns.words[row, : columns.n]
             place[:] = texts.intern(buf, place)
+            if row in plan.texts:
+                place[:] = without_padding(texts, place)
         if plan.rate is not None:
             place = columns.words[plan.rate.word, : columns.n]
             place[:] = rates(buf, place, plan.rate)

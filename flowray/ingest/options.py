@@ -107,6 +107,15 @@ def text(raw: bytes) -> bytes:
     return raw.partition(b"\x00")[0].strip()
 
 
+def without_padding(texts: Interner, ids: U64) -> U64:
+    """(n,) ids of texts up to their first NUL: a field of fixed length is filled up with them."""
+    distinct, inverse = np.unique(ids, return_inverse=True)
+    whole = [texts[int(i)] for i in distinct]
+    if not any(b"\x00" in value for value in whole):
+        return ids
+    return texts.add_all(value.partition(b"\x00")[0] for value in whole)[inverse]
+
+
 def record_values(template: Template, raw: bytes) -> Iterator[dict[Element, bytes]]:
     """The fields of each options record in a set body. Stops at padding or at a record that
     overruns the set.

@@ -427,14 +427,16 @@ def test_declared_fields(tmp_path: object) -> None:
             "name=service field_type=15397:2 len=vlen semantics=str\n"
             "name=top field_type=47 len=4 semantics=ip\n"
             "name=cookie field_type=9:99 len=4 semantics=raw\n"
+            "name=sampler_name field_type=84 len=8 semantics=str\n"
         )
-    spec = template(340, (234, 4), (2, VARIABLE, 15397), (47, 4), (99, 4, CISCO), (2, 4))
+    spec = template(340, (234, 4), (2, VARIABLE, 15397), (47, 4), (99, 4, CISCO), (84, 8), (2, 4))
     x = Ipfix()
     got = decode(
-        x.send(spec, (1610612736, b"BGP-4", "192.0.2.7", bytes.fromhex("0a0bff00"), 1)),
-        keys=["vrf_in", "service", "top", "cookie"],
+        x.send(spec, (1610612736, b"BGP-4", "192.0.2.7", bytes.fromhex("0a0bff00"), b"abc", 1)),
+        keys=["vrf_in", "service", "top", "cookie", "sampler_name"],
         maps={"fields": file},
     )
     row = got.only
     assert (row["vrf_in"], row["service"], row["top"]) == ("1610612736", "BGP-4", "192.0.2.7")
     assert row["cookie"] == "0A-0B-FF-00"
+    assert row["sampler_name"] == "abc", "without what fills up the field"

@@ -123,7 +123,8 @@ class Plan:
     """How to decode records of one template in one direction.
 
     ops: (m, 6) int64 rows of (Op, octet offset or field ordinal, width, word row, only if unset,
-    argument). unset: word rows that no op fills. interned: word rows that hold locations to intern.
+    argument). unset: word rows that no op fills. interned: word rows that hold locations to intern,
+    texts those of them that end at their first NUL.
     frame_link: link type of the sampled frame in `_frame`, or 0. rate: where two elements tell the
     sampling rate, whose location is in `_rate` then.
     """
@@ -134,6 +135,7 @@ class Plan:
     record_size: int
     variable: bool
     interned: tuple[int, ...]
+    texts: frozenset[int] = frozenset()
     frame_link: int = 0
     rate: RatePair | None = None
     reverse: bool = False
@@ -163,9 +165,12 @@ class _Places:
             at += f.length
             if f.length:
                 self.by_element[(f.pen, f.element) if f.pen else f.element].append(i)
-        # Templates of two headers (SRv6, IP in IP) have the protocol twice, or an address of one
-        # family if both headers share the protocol field.
-        self.two_headers = any(len(self.by_element.get(e, ())) > 1 for e in (4, 8, 12, 27, 28))
+        # Templates of two headers (SRv6, IP in IP) have the protocol twice, or both addresses if
+        # the headers are of one family and share the protocol field.
+        self.two_headers = any(map(self._all_twice, ((4,), (8, 12), (27, 28))))
+
+    def _all_twice(self, elements: tuple[int, ...]) -> bool:
+        return all(len(self.by_element.get(e, ())) > 1 for e in elements)
 
     def field(self, ordinal: int) -> TemplateField:
         return self.template.fields[ordinal]
@@ -200,6 +205,7 @@ def compile_plan(
         record_size=template.least_size,
         variable=template.variable,
         interned=tuple(sorted(ops.interned)),
+        texts=frozenset(layout.index(f.name) for f in layout.fields if f.kind is Kind.TEXT),
         frame_link=link,
         rate=_rate_pair(places, layout.get("_rate")),
         reverse=reverse,
