@@ -22,6 +22,8 @@ from flowray.wire.capture_merge import merge_captures
 from flowray.wire.packets import Exporters, PacketBatch
 from flowray.wire.pcap import CaptureReader
 
+EXIT_UNSTORED = 2
+
 PACKETS_PER_BATCH = 8192
 """Small enough that the columns of a batch stay in the processor's cache."""
 
@@ -162,4 +164,9 @@ def _print(summary: Summary, *, as_json: bool) -> None:
             f" {summary.seconds:.1f} s",
             err=True,
         )
+    for loss in summary.unstored:
+        typer.echo(f"flowray: {loss}", err=True)
     typer.echo(json.dumps(summary.to_dict()))
+    if summary.unstored:
+        # Nobody tries again when a replay has ended.
+        raise typer.Exit(EXIT_UNSTORED)

@@ -24,7 +24,7 @@ SinkFor = Callable[[str, int], Sequence[Sink]]
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did; `problems` is empty if the ledger balances."""
+    """What a run did; `problems` is empty if the ledger balances, `unstored` if every sink took all."""
 
     datagrams: int
     records: int
@@ -34,6 +34,7 @@ class Summary:
     ledger: Snapshot
     problems: list[str]
     captures: list[dict[str, Any]] = field(default_factory=list)
+    unstored: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The summary line that the command prints."""
@@ -45,6 +46,7 @@ class Summary:
             "cpu_seconds": round(self.cpu_seconds, 3),
             "balanced": not self.problems,
             "problems": self.problems,
+            "unstored": self.unstored,
             "captures": self.captures,
             "ledger": self.ledger,
         }
@@ -126,4 +128,9 @@ def summarise(
         cpu_seconds=time.process_time() - started[1],
         ledger=ledger,
         problems=problems(ledger, held=held, open_records=still_open),
+        unstored=[
+            f"{a.outstanding} commits of {a.plan.name} are not stored: {a.last_sink_error}"
+            for a in aggregators
+            if a.outstanding
+        ],
     )

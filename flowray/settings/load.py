@@ -61,11 +61,22 @@ def parse_settings(content: Any, file: str) -> Settings:
         raise _config_error(error.errors()[0], file) from None
 
 
+_KINDS = {
+    "model_type": "a mapping of options",
+    "dict_type": "a mapping",
+    "list_type": "a list, such as [one, two]",
+    "string_type": "text",
+    "too_short": "a list that is not empty",
+}
+"""What pydantic says in the words of Python, in those of YAML."""
+
+
 def _config_error(detail: ErrorDetails, file: str) -> ConfigError:
     place = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]
     ).lstrip(".")
     allowed = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    allowed = _KINDS.get(detail["type"], allowed)
     match detail["type"]:
         case "extra_forbidden":
             return ConfigError(file, place, "an option that does not exist", _options_at(detail))

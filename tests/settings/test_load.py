@@ -56,6 +56,17 @@ def test_default_file_shows_every_option_with_its_default() -> None:
             {"views": [{"name": "a", "keys": ["proto"]}, {"name": "a", "keys": ["tos"]}]},
             "f: views[1].name: found 'a', allowed a name that no view has yet",
         ),
+        ({"views": [5]}, "f: views[0]: found 5, allowed a mapping of options"),
+        (
+            {"views": [{"name": "a", "keys": "proto"}]},
+            "f: views[0].keys: found 'proto', allowed a list, such as [one, two]",
+        ),
+        ({"views": []}, "f: views: found [], allowed a list that is not empty"),
+        (
+            {"views": [{"name": "a", "keys": ["proto"]}], "sinks": 5},
+            "f: sinks: found 5, allowed a mapping",
+        ),
+        ({"views": [{"name": 5}]}, "f: views[0].name: found 5, allowed text"),
         (
             {"views": [{"name": "a", "keys": ["proto"], "sinks": ["x"]}]},
             "f: views[0].sinks[0]: found 'x', allowed none: there are no sinks",
