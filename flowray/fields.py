@@ -140,7 +140,14 @@ _TABLE: tuple[Field, ...] = (
     *_rows(
         "layer 3",
         Source.RECORD,
-        ("src_host", "ip_src", K.ADDRESS, 128, ((8, 27), (44, 169)), "source address, else prefix"),
+        (
+            "src_host",
+            "ip_src",
+            K.ADDRESS,
+            128,
+            ((8, 27), (44, 169), (366,)),
+            "source address, else prefix",
+        ),
         (
             "dst_host",
             "ip_dst",

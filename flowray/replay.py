@@ -24,7 +24,7 @@ SinkFor = Callable[[str, int], Sequence[Sink]]
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did; `problems` is empty if the ledger balances, `unstored` if sinks took all."""
+    """What a run did. `problems` is empty if the ledger balances, `unstored` if sinks took all."""
 
     datagrams: int
     records: int

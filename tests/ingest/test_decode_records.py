@@ -298,6 +298,13 @@ def test_prefixes_of_aggregating_exporters(wide: bool) -> None:
     assert row["bytes"] == 90
 
 
+def test_wireless_stations_are_the_source() -> None:
+    x = Ipfix()
+    spec = template(315, (365, 6), (366, 4), (2, 4))
+    row = decode(x.send(spec, (0x0A0B0C0D0E0F, "10.0.0.9", 1)), keys=["src_host", "src_mac"]).only
+    assert (row["ip_src"], row["mac_src"]) == ("10.0.0.9", "0a:0b:0c:0d:0e:0f")
+
+
 def test_one_header_leaves_the_tunnel_empty() -> None:
     x = Ipfix()
     row = decode(x.send(FLOW, flow()), keys=TUNNEL_KEYS).only
