@@ -155,7 +155,7 @@ def replay_here(
 def _print(summary: Summary, *, as_json: bool) -> None:
     for capture in summary.captures:
         if capture["cut_off"]:
-            typer.echo(f"flowray: {capture['path']} is cut off: {capture['fault']}", err=True)
+            typer.echo(f"flowray: {capture['fault']}; read up to there", err=True)
     for problem in summary.problems:
         typer.echo(f"flowray: the ledger does not balance: {problem}", err=True)
     if not as_json:

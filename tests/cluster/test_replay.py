@@ -51,3 +51,14 @@ def test_rows_that_no_sink_takes_are_told(
     assert (summary["records"], summary["rows"], len(summary["unstored"])) == (2, 0, 1)
     code, said, summary = replay(capsys, pcap, "-c", str(config), "--out", f"{tmp_path}/out")
     assert (code, summary["rows"], summary["unstored"]) == (0, 2, [])
+
+
+def test_a_cut_off_capture_is_read_up_to_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = capture(tmp_path)
+    whole.write_bytes(whole.read_bytes() * 2)  # the second header is no record
+    code, said, summary = replay(capsys, str(whole), "--out", f"{tmp_path}/out", "--json")
+    assert (code, summary["records"]) == (0, 2)
+    assert said.startswith(f"flowray: {whole}: byte ")
+    assert said.endswith("; read up to there\n")
