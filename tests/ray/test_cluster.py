@@ -51,6 +51,10 @@ def healthy(live: Live) -> list[str]:
     return [name for name, s in shards.items() if s["state"] == "healthy"]
 
 
+def states(live: Live, kind: str) -> list[str]:
+    return [member["state"] for member in live.status()[kind].values()]
+
+
 def check(summary: dict[str, Any], sent: int, truth: Truth) -> None:
     assert summary["problems"] == []
     assert summary["datagrams"] + summary["kernel_drops"] == sent
@@ -139,6 +143,7 @@ def test_actors_read_well(live: Live) -> None:
     assert {"supervisor", "templates", "aggregate/hosts/0", "aggregate/raw/0"} <= names
     (shard,) = healthy(live)
     assert shard in names
+    wait_for(lambda: set(states(live, "aggregators")) == {"healthy"}, "aggregators", 60)
     status = live.status()
     assert json.loads(json.dumps(status)) == status
     from actors.metrics import AGGREGATOR, SHARD, STORE
