@@ -1,0 +1,1 @@
+"""Routes: tables of what routers told, sessions that fill them, and longest-prefix match."""

@@ -1,0 +1,1 @@
+"""Routing protocols as bytes: BGP messages, path attributes, NLRI, BMP, MRT and RTR."""
