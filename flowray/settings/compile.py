@@ -12,6 +12,7 @@ from flowray.errors import ConfigError
 from flowray.field import Field, Merge
 from flowray.fields import Registry
 from flowray.ingest.decode import DecodeSettings
+from flowray.ingest.join import JoinPlan
 from flowray.maps import LabelMap, SamplingMap, load_labels, load_sampling
 from flowray.primitives import load_primitives
 from flowray.settings.model import Settings
@@ -36,6 +37,7 @@ class Program:
     labels: LabelMap | None
     sampling: SamplingMap | None
     decode: DecodeSettings
+    join: JoinPlan | None
 
     def encoding(self, view: str) -> Encoding:
         """How a view's rows are written."""
@@ -62,7 +64,16 @@ def compile_settings(settings: Settings, file: str) -> Program:
         labels=load_labels(maps.labels) if maps.labels else None,
         sampling=load_sampling(maps.sampling) if maps.sampling else None,
         decode=_decode(settings),
+        join=_join(settings),
     )
+
+
+def _join(settings: Settings) -> JoinPlan | None:
+    """How flows join routes, if any are received."""
+    if settings.listen.bgp is None and settings.listen.bmp is None:
+        return None
+    join = settings.routes.join
+    return JoinPlan(join.as_numbers, join.networks, join.peer_source_as, join.global_fall_back)
 
 
 def _decode(settings: Settings) -> DecodeSettings:
