@@ -1,4 +1,4 @@
-"""Where the bytes of a capture come from: a mapped file, or a stream (gzip, bzip2, pipe) in chunks."""
+"""Where the bytes of a capture come from: a mapped file, or a stream (packed, pipe) in chunks."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class MrtUpdates:
 
 @dataclass(frozen=True, slots=True)
 class MrtStateChange:
-    """A session went from one state to another (RFC 4271 section 8.2.2: 1 Idle to 6 Established)."""
+    """A session changed its state (RFC 6396 section 4.4.1: 1 Idle to 6 Established)."""
 
     time_ns: int
     peer: int

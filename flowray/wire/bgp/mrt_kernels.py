@@ -211,7 +211,7 @@ def walk(data: U8, final: Int, state: I64, records: I64) -> tuple[Int, Int]:
         kind, subtype = np.int64(u16(data, at + 4)), np.int64(u16(data, at + 6))
         seconds = np.int64(u32(data, at))
         body = at + _HEADER
-        fraction = np.int64(0)
+        fraction: Int = np.int64(0)
         if kind == _BGP4MP_ET or kind == _ISIS_ET or kind == _OSPF3_ET:
             if size >= 4:
                 fraction = np.int64(u32(data, body)) * 1000
