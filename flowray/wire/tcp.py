@@ -71,6 +71,7 @@ class _State:
     begun_late: bool
     ended: bool = False
     delivered: bool = False
+    on_syn: bool = False  # all that was received came with the SYN
     fin: int | None = None  # position after the last octet
     starts: list[int] = field(default_factory=list)  # of held segments, ascending
     pieces: list[bytes] = field(default_factory=list)  # beside them
@@ -122,6 +123,9 @@ class Streams:
     `gap_ns` of capture time, these octets are given up and the stream ends.  Of a stream that has
     ended all is ignored until a SYN begins another between the same ports.  At most
     `limit_streams` are known: memory is bounded by the product of both limits.
+
+    A SYN takes a sequence number of its own.  Captures that were written by a program may not count
+    it when it carries data: that shows in the segment that follows, and is allowed for.
     """
 
     def __init__(
@@ -195,6 +199,8 @@ class Streams:
             yield from self._close(stream, state, time_ns, Cause.RST)
             return
         yield from self._take(stream, state, state.position(sequence), data, time_ns)
+        if flags & SYN and len(data) > 1:
+            state.on_syn = state.next - state.begin == len(data)
         if flags & FIN and state.fin is None:
             state.fin = state.position(sequence) + len(data)
         if state.fin is not None and state.next >= state.fin:
@@ -220,6 +226,8 @@ class Streams:
     ) -> Iterator[Event]:
         if not data:
             return
+        if state.on_syn and start == state.next - 1 and len(data) > 1:
+            state.next -= 1  # the SYN was not counted
         if start + len(data) <= state.next:
             self.repeated += 1
             return
@@ -228,6 +236,7 @@ class Streams:
                 state.gap_ns = time_ns
             state.hold(start, data)
             return
+        state.on_syn = False
         fresh = data[state.next - start :]
         state.next += len(fresh)
         if state.starts:
