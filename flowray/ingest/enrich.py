@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from flowray.columns import Columns, Layout
 from flowray.hashing import MISSING, U64, Interner
-from flowray.ingest.options import Options, Topic, rd_text
+from flowray.ingest.options import Options, Topic
+from flowray.wire.bgp.distinguisher import rd_text
 from flowray.wire.flow import kernels as k
 from flowray.wire.flow.plan import NAMES_INTERFACE, NAMES_SAMPLER
 
