@@ -40,7 +40,7 @@ routes = st.one_of(
         peers,
         st.lists(tlvs, max_size=4),
     ),
-    st.builds(lambda peer, pdu: make.route_monitoring_v4(peer, pdu), peers, updates),
+    st.builds(make.route_monitoring_v4, peers, updates),
     st.builds(lambda body: make.message(0, body), st.binary(max_size=41)),
 )
 
