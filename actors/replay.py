@@ -37,7 +37,7 @@ class Replay:
         self._number, self._workers = number, workers
         self._collector = Collector(compile_settings(settings, "configuration"), str(number))
         self._inputs = inputs
-        self._readers: list[CaptureReader] = []
+        self._readers: list[CaptureReader[PacketBatch]] = []
         self._batches: Iterator[PacketBatch] | None = None
         self._clock = 0
 

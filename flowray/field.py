@@ -77,7 +77,7 @@ class Source(StrEnum):
     @property
     def decoded(self) -> bool:
         """Whether this version has the source."""
-        return self not in (Source.ROUTES, Source.GEO)
+        return self is not Source.GEO
 
 
 @dataclass(frozen=True, slots=True)

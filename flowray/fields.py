@@ -85,6 +85,7 @@ _TABLE: tuple[Field, ...] = (
         ("local_pref", "local_pref", K.UINT, 32, NONE, "local preference"),
         ("med", "med", K.UINT, 32, NONE, "multi-exit discriminator"),
         ("dst_roa", "roa_dst", K.TEXT, 32, NONE, "RPKI state of the destination route"),
+        ("dst_rung", "rung_dst", K.TEXT, 32, NONE, "what gave the route, or why there is none"),
     ),
     *_rows(
         "route to source",
@@ -96,6 +97,7 @@ _TABLE: tuple[Field, ...] = (
         ("src_local_pref", "local_pref_src", K.UINT, 32, NONE, "local preference of the source"),
         ("src_med", "med_src", K.UINT, 32, NONE, "multi-exit discriminator of the source"),
         ("src_roa", "roa_src", K.TEXT, 32, NONE, "RPKI state of the source route"),
+        ("src_rung", "rung_src", K.TEXT, 32, NONE, "what gave the route, or why there is none"),
     ),
     *_rows(
         "exporter",

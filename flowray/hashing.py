@@ -266,6 +266,12 @@ class Interner:
         return bool(2 * self._state[0] > self.limit or 2 * self._state[1] > self.octets)
 
     @property
+    def nbytes(self) -> int:
+        """Octets that the strings and the table of them take."""
+        columns = (self._arena, self._offset, self._hash, self._slots)
+        return sum(column.nbytes for column in columns)
+
+    @property
     def refused(self) -> int:
         """New strings that became the empty one because the limit was reached."""
         return int(self._state[2])

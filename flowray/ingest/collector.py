@@ -17,6 +17,7 @@ from flowray.counters import COUNTER_LAYOUT, block_names
 from flowray.hashing import Interner
 from flowray.ingest.decode import FlowDecoder, Learned, Messages
 from flowray.ingest.enrich import Context, needed_fields, steps_for
+from flowray.ingest.join import RouteJoin
 from flowray.ingest.ledger import Account, Ledger, Snapshot
 from flowray.ingest.operator import OperatorMaps
 from flowray.ingest.samples import SampleDecoder
@@ -57,9 +58,11 @@ class Collector:
         self._maps = OperatorMaps(program.labels, program.sampling)
         of_flows = [plan for plan in program.views if plan.of == "flows"]
         asked = [name for plan in of_flows for name in sorted(plan.needs)]
-        self.layout = Layout(needed_fields(asked), program.registry)
+        joined = program.join is not None
+        self.layout = Layout(needed_fields(asked, joined=joined), program.registry)
         self._trust_exporters = program.decode.trust_exporters
-        self._steps = steps_for(self.layout.names)
+        self._steps = steps_for(self.layout.names, joined=joined)
+        self.join = None if program.join is None else RouteJoin(program.join)
         self._decoder = FlowDecoder(
             self.layout, program.decode, self.ledger, self._texts, self._enrich, shared=shared
         )
@@ -135,6 +138,7 @@ class Collector:
             self._texts,
             self._maps,
             self._trust_exporters,
+            self.join,
         )
         for step in self._steps:
             step(columns, messages, context)

@@ -17,12 +17,15 @@ import numpy.typing as npt
 
 from flowray.columns import Columns, Layout
 from flowray.hashing import MISSING, U64, Interner
-from flowray.ingest.options import Options, Topic, rd_text
+from flowray.ingest.join import FILLS, NEEDS
+from flowray.ingest.options import Options, Topic
+from flowray.wire.bgp.distinguisher import rd_text
 from flowray.wire.flow import kernels as k
 from flowray.wire.flow.plan import NAMES_INTERFACE, NAMES_SAMPLER
 
 if TYPE_CHECKING:
     from flowray.ingest.decode import Messages
+    from flowray.ingest.join import RouteJoin
     from flowray.ingest.operator import OperatorMaps
     from flowray.wire.packets import Exporters
 
@@ -40,6 +43,7 @@ class Context:
     texts: Interner
     maps: OperatorMaps
     trust_exporters: bool = True
+    join: RouteJoin | None = None
 
 
 Step = Callable[[Columns, "Messages", Context], None]
@@ -286,6 +290,13 @@ def label(c: Columns, m: Messages, x: Context) -> None:
     c["label"][:] = 0 if ids is None else ids[c["_exporter"].astype(np.int64)]
 
 
+def routes(c: Columns, m: Messages, x: Context) -> None:
+    """What the routes of the exporter say of source and destination."""
+    del m
+    assert x.join is not None, "a step of those that `steps_for` gives with a join alone"
+    x.join.fill(c, x.exporters, x.texts)
+
+
 @dataclass(frozen=True, slots=True)
 class StepRow:
     """A step, the fields that it fills, and those it reads."""
@@ -302,11 +313,6 @@ STEPS: tuple[StepRow, ...] = (
     StepRow(header_fields, ("peer_src_ip",), ("_domain",)),
     StepRow(flow_times, ("timestamp_start", "timestamp_end"), ("timestamp_start", "timestamp_end")),
     StepRow(ether_type, ("etype",), ("src_host", "tunnel_src_host")),
-    StepRow(
-        networks,
-        ("src_net", "dst_net"),
-        ("src_host", "src_mask", "dst_host", "dst_mask"),
-    ),
     StepRow(label_stack, ("mpls_label_stack", "mpls_label_top", "mpls_label_bottom"), _MPLS),
     StepRow(segment_id, ("vxlan", "nvgre"), ("_segment",)),
     StepRow(
@@ -321,6 +327,12 @@ STEPS: tuple[StepRow, ...] = (
         ("mpls_vpn_rd", "mpls_vpn_rd_origin", "vrf_name"),
         (*_VRF, "_has_vrf", "_rd"),
     ),
+    StepRow(routes, FILLS, NEEDS),
+    StepRow(
+        networks,
+        ("src_net", "dst_net"),
+        ("src_host", "src_mask", "dst_host", "dst_mask"),
+    ),
     StepRow(
         sampling_rate,
         ("sampling_rate",),
@@ -333,17 +345,21 @@ ALWAYS = ("_packet", "_exporter", "_frame", "timestamp_arrival", "packets", "byt
 """Fields every batch holds, whatever the views ask for."""
 
 
-def needed_fields(asked: Iterable[str]) -> list[str]:
-    """The fields asked for and all that they are made from."""
+def needed_fields(asked: Iterable[str], *, joined: bool = False) -> list[str]:
+    """The fields asked for and all that they are made from; `joined` if flows join routes."""
     names = dict.fromkeys((*ALWAYS, *asked))
-    for row in STEPS:
+    for row in reversed(_rows(joined)):
         if any(name in names for name in row.fills):
             names.update(dict.fromkeys(row.needs))
     return list(names)
 
 
-def steps_for(layout_names: Iterable[str]) -> list[Step]:
+def steps_for(layout_names: Iterable[str], *, joined: bool = False) -> list[Step]:
     """The steps that fill a field of the layout, in order."""
     names = set(layout_names)
-    chosen = [row.step for row in STEPS if names.intersection(row.fills)]
+    chosen = [row.step for row in _rows(joined) if names.intersection(row.fills)]
     return list(dict.fromkeys((header_fields, *chosen)))
+
+
+def _rows(joined: bool) -> list[StepRow]:
+    return [row for row in STEPS if joined or row.step is not routes]

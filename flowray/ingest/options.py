@@ -19,6 +19,7 @@ import numpy as np
 
 from flowray.field import Element
 from flowray.hashing import MISSING, U64, Index, Interner
+from flowray.wire.bgp.distinguisher import rd_text
 from flowray.wire.flow.template import Template
 
 ANY_DOMAIN = 0xFFFFFFFF
@@ -88,18 +89,6 @@ def sampling_rate(values: Mapping[Element, int], probability: float = 0.0) -> in
     if probability > 1 / MAX_RATE:
         return max(round(1 / probability), 1)
     return min(values.get(34, 0) or values.get(50, 0), MAX_RATE)
-
-
-def rd_text(raw: int) -> str:
-    """A route distinguisher as type:administrator:number (RFC 4364 section 4.2)."""
-    kind, rest = raw >> 48, raw & 0xFFFFFFFFFFFF
-    if kind == 0:
-        return f"0:{rest >> 32}:{rest & 0xFFFFFFFF}"
-    if kind == 1:
-        address = rest >> 16
-        dotted = ".".join(str(address >> s & 255) for s in (24, 16, 8, 0))
-        return f"1:{dotted}:{rest & 0xFFFF}"
-    return f"{kind}:{rest >> 16}:{rest & 0xFFFF}"
 
 
 def text(raw: bytes) -> bytes:

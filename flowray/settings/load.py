@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from flowray.errors import ConfigError
-from flowray.settings.model import MISPLACED, Settings
+from flowray.settings.base import MISPLACED
+from flowray.settings.model import Settings
 
 
 class _Loader(yaml.SafeLoader):

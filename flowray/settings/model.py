@@ -11,36 +11,16 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
+from flowray.settings.base import Model, Name, Prefix, misplaced
 from flowray.settings.quantities import Duration, Octets
-
-MISPLACED = "misplaced"
-"""Type of the errors of `misplaced`."""
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
-
-
-class Model(BaseModel):
-    """Unknown options are mistakes; settings do not change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def misplaced(place: str, found: str, allowed: str) -> PydanticCustomError:
-    """A mistake that several options make together, told at one of them: `place` below the model
-    that is validated.
-    """
-    told = {"place": place, "found": found, "allowed": allowed}
-    return PydanticCustomError(MISPLACED, "{allowed}", told)
+from flowray.settings.routes import BgpListen, BmpListen, Routes
 
 
 def _udp_url(value: str) -> str:
@@ -55,14 +35,6 @@ def _udp_url(value: str) -> str:
     return value
 
 
-def _prefix(value: str) -> str:
-    try:
-        ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        raise ValueError("an address or prefix, such as 192.0.2.0/24") from None
-    return value
-
-
 def _shards(value: Any) -> Any:
     # Before the union is tried: its errors are told at places that no configuration has.
     if value != "auto" and (type(value) is not int or value < 1):
@@ -71,7 +43,6 @@ def _shards(value: Any) -> Any:
 
 
 UdpUrl = Annotated[str, AfterValidator(_udp_url)]
-Prefix = Annotated[str, AfterValidator(_prefix)]
 
 
 class Listen(Model):
@@ -80,6 +51,8 @@ class Listen(Model):
     flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
     allow: list[Prefix] = []
     receive_buffer: Octets = 16 << 20
+    bgp: BgpListen | None = None
+    bmp: BmpListen | None = None
 
 
 class Decode(Model):
@@ -103,6 +76,7 @@ class Maps(Model):
     """Operator maps in pmacct's syntax."""
 
     labels: Path | None = None
+    labels_apply_to: list[Literal["flows", "bgp", "bmp"]] = ["flows"]
     sampling: Path | None = None
     fields: Path | None = None
 
@@ -214,6 +188,7 @@ class Settings(Model):
     listen: Listen = Listen()
     decode: Decode = Decode()
     maps: Maps = Maps()
+    routes: Routes = Routes()
     views: list[View] = Field(min_length=1)
     sinks: dict[Name, FileSink] = {}
     state: State = State()

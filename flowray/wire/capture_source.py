@@ -1,7 +1,8 @@
-"""Where the bytes of a capture come from: a mapped file, or a stream (gzip, pipe) in chunks."""
+"""Where the bytes of a capture come from: a mapped file, or a stream (packed, pipe) in chunks."""
 
 from __future__ import annotations
 
+import bz2
 import mmap
 import os
 import stat
@@ -20,6 +21,7 @@ __all__ = ["CaptureSource", "MappedFile", "Stream", "open_source"]
 _CHUNK = 32 << 20  # bytes of capture that a stream adds at a time
 _READ = 1 << 20
 _GZIP = b"\x1f\x8b"
+_BZIP2 = b"BZh"
 
 
 class CaptureSource(Protocol):
@@ -69,7 +71,7 @@ class MappedFile:
 
 
 class Stream:
-    """A pipe or a gzip file: chunks of bytes, each in an array of its own."""
+    """A pipe or a packed file: chunks of bytes, each in an array of its own."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.data: NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -80,7 +82,12 @@ class Stream:
         self._file = file
         self._file_bytes = 0
         first = self._read()
-        self._pieces = self._unpack(first) if first.startswith(_GZIP) else self._plain(first)
+        if first.startswith(_GZIP):
+            self._pieces = self._unpack_gzip(first)
+        elif first.startswith(_BZIP2):
+            self._pieces = self._unpack_bzip2(first)
+        else:
+            self._pieces = self._plain(first)
 
     def more(self, keep: int) -> None:
         """Drop the bytes before `keep`, add a chunk or learn that there is none."""
@@ -119,7 +126,7 @@ class Stream:
             yield raw
             raw = self._read()
 
-    def _unpack(self, raw: bytes) -> Iterator[bytes]:
+    def _unpack_gzip(self, raw: bytes) -> Iterator[bytes]:
         """Unpack the members of a gzip file (RFC 1952), in pieces of bounded size."""
         member = zlib.decompressobj(wbits=31)
         while raw:
@@ -140,6 +147,25 @@ class Stream:
                     self.fault = "cut-off gzip data"
                     yield member.flush()
 
+    def _unpack_bzip2(self, raw: bytes) -> Iterator[bytes]:
+        """Unpack the streams of a bzip2 file, in pieces of bounded size."""
+        member = bz2.BZ2Decompressor()
+        while raw:
+            try:
+                piece = member.decompress(raw, _READ)
+                while piece:
+                    yield piece
+                    piece = b"" if member.eof else member.decompress(b"", _READ)
+            except OSError as error:
+                self.fault = f"damaged bzip2 data: {error}"
+                return
+            raw = self._read()
+            if member.eof:
+                raw = member.unused_data + raw
+                member = bz2.BZ2Decompressor()
+            elif not raw:
+                self.fault = "cut-off bzip2 data"
+
 
 def open_source(path: str | os.PathLike[str]) -> CaptureSource:
     """Open a capture file; raises CaptureError if it cannot be read or is empty."""
@@ -158,7 +184,7 @@ def _source(file: BinaryIO) -> CaptureSource:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         return Stream(file, 0)
-    packed = os.pread(file.fileno(), 2, 0) == _GZIP
+    packed = os.pread(file.fileno(), 3, 0).startswith((_GZIP, _BZIP2))
     if packed or status.st_size == 0:  # an empty file cannot be mapped
         return Stream(file, status.st_size)
     return MappedFile(file, status.st_size)

@@ -11,7 +11,8 @@ __all__ = ["Fragment", "FragmentKey", "Reassembler"]
 FragmentKey = tuple[int, int, int, int, int]
 """Source hi and lo, destination hi and lo, identification.
 
-RFC 791 adds the protocol, but of IPv4 only UDP comes here; RFC 8200 leaves it out.
+RFC 791 adds the protocol, which of IPv4 stands above the 16 bits of the identification; RFC 8200
+leaves it out.
 """
 
 _OVERHEAD = 200  # bytes of Python objects that a waiting fragment costs besides its payload

@@ -1,4 +1,4 @@
-"""Compiled dissection of captured frames: link header, IP, UDP, down to the payload or fragment.
+"""Compiled dissection of captured frames: link header, IP, UDP or TCP, down to the payload.
 
 Every length is checked before the bytes behind it are read.
 """
@@ -12,27 +12,34 @@ from numba import njit
 from numpy.typing import NDArray
 
 __all__ = [
+    "ACKNOWLEDGEMENT",
     "BIG",
     "CLOCK",
     "COUNT",
     "DATAGRAM",
     "FRAGMENT",
-    "FRAGMENTS",
-    "FRAGMENT_WORDS",
     "LIMIT",
+    "LISTED",
+    "LISTED_FRAGMENT",
+    "LISTED_SEGMENT",
+    "LISTED_WORDS",
     "MALFORMED",
     "NOT_UDP",
     "OTHER_PORT",
     "OUTCOMES",
     "PACKETS",
     "POSITION",
+    "SEGMENT",
     "STATE_WORDS",
+    "TCP",
+    "TCP_PORTS",
     "TRUNCATED",
     "UNKNOWN_LINK",
     "Int",
     "append",
     "dissect",
     "dissect_transport",
+    "list_segment",
     "plain_udp",
     "u32",
 ]
@@ -41,10 +48,11 @@ __all__ = [
 POSITION = 0  # of the next record in the buffer
 CLOCK = 1  # latest time seen, ns
 COUNT = 2  # datagrams in the chunk
-FRAGMENTS = 3  # fragments in the chunk
+LISTED = 3  # rows in the list of fragments and segments
 LIMIT = 4  # position past which the chunk is full
 BIG = 5  # byte order of the section or file: 1 = big endian
-STATE_WORDS = 6
+TCP = 6  # whether any TCP is wanted (0, 1)
+STATE_WORDS = 7
 
 # What became of a packet: rows of the counters, int64.
 DATAGRAM = 0
@@ -55,12 +63,20 @@ MALFORMED = 4
 UNKNOWN_LINK = 5
 TRUNCATED = 6  # besides DATAGRAM
 PACKETS = 7  # besides all others
-OUTCOMES = 8
+SEGMENT = 8
+ACKNOWLEDGEMENT = 9  # a segment without payload, SYN, FIN and RST
+OUTCOMES = 10
 
-FRAGMENT_WORDS = 13
-"""uint64 words of a fragment: datagrams before it, time, source hi and lo, destination hi and lo,
-identification, protocol, offset, more follow (0, 1), position, bytes, cut short (0, 1).
+LISTED_WORDS = 14
+"""uint64 words of what the caller takes up itself: kind, datagrams before it, time, source hi and
+lo, and then of a fragment: destination hi and lo, identification, protocol, offset, more follow
+(0, 1), position, bytes, cut short (0, 1); of a segment: source port, destination port, sequence,
+flags, position, bytes.
 """
+LISTED_FRAGMENT, LISTED_SEGMENT = 0, 1
+
+TCP_PORTS = 65536
+"""Where the TCP ports begin in the set of ports wanted: (131072,) bool, those of UDP first."""
 
 Int: TypeAlias = int | np.int64
 """An integer of Python or of numpy: numba makes both int64."""
@@ -120,6 +136,12 @@ def _network_layer(
 
 
 @njit(nogil=True, cache=True)
+def _tcp_header(data: NDArray[np.uint8], at: Int) -> Int:
+    """Bytes of a TCP header with its options (RFC 9293 section 3.1)."""
+    return np.int64(data[at + 12] >> 4) * 4
+
+
+@njit(nogil=True, cache=True)
 def dissect_transport(
     data: NDArray[np.uint8],
     at: Int,
@@ -130,12 +152,22 @@ def dissect_transport(
 ) -> tuple[Int, Int, Int, Int]:
     """(outcome, position, bytes on the wire, port) of the UDP payload behind an IP header.
 
-    `at` is where the header of `protocol` begins; IPv6 extension headers (RFC 8200 section 4) are
-    skipped.  `end` ends the captured bytes, `wire_end` those that the IP header promises.
-    Outcome FRAGMENT: (FRAGMENT, position of the fragment header, its end, 0).
+    `ports` is the set of those wanted (see TCP_PORTS).  `at` is where the header of `protocol`
+    begins; IPv6 extension headers (RFC 8200 section 4) are skipped.  `end` ends the captured
+    bytes, `wire_end` those that the IP header promises.
+    Outcome FRAGMENT: (FRAGMENT, position of the fragment header, its end, 0).  Outcome SEGMENT:
+    position and bytes are those of the TCP header and payload together.
     """
     limit = min(end, wire_end)
     while protocol != 17:
+        if protocol == 6:
+            if at + 4 > limit or not ports[TCP_PORTS + _u16(data, at + 2)]:
+                return NOT_UDP, 0, 0, 0
+            if at + 20 > limit or at + _tcp_header(data, at) > limit:
+                return MALFORMED, 0, 0, 0
+            if _tcp_header(data, at) < 20:
+                return MALFORMED, 0, 0, 0
+            return SEGMENT, at, wire_end - at, _u16(data, at + 2)
         if protocol == 44:
             if at + 8 > limit:
                 return MALFORMED, 0, 0, 0
@@ -176,7 +208,7 @@ def dissect_transport(
 
 @njit(nogil=True, cache=True)
 def _list_fragment(
-    fragments: NDArray[np.uint64],
+    listed: NDArray[np.uint64],
     state: NDArray[np.int64],
     hi: np.uint64,
     lo: np.uint64,
@@ -190,21 +222,55 @@ def _list_fragment(
     end: Int,
     wire_end: Int,
 ) -> None:
-    row = fragments[state[FRAGMENTS]]
-    row[0] = state[COUNT]
-    row[1] = state[CLOCK]
-    row[2] = hi
-    row[3] = lo
-    row[4] = to_hi
-    row[5] = to_lo
-    row[6] = identification
-    row[7] = protocol
-    row[8] = offset
-    row[9] = more
-    row[10] = at
-    row[11] = max(min(end, wire_end) - at, 0)
-    row[12] = wire_end > end
-    state[FRAGMENTS] += 1
+    row = listed[state[LISTED]]
+    row[0] = LISTED_FRAGMENT
+    row[1] = state[COUNT]
+    row[2] = state[CLOCK]
+    row[3] = hi
+    row[4] = lo
+    row[5] = to_hi
+    row[6] = to_lo
+    row[7] = identification
+    row[8] = protocol
+    row[9] = offset
+    row[10] = more
+    row[11] = at
+    row[12] = max(min(end, wire_end) - at, 0)
+    row[13] = wire_end > end
+    state[LISTED] += 1
+
+
+@njit(nogil=True, cache=True)
+def list_segment(
+    data: NDArray[np.uint8],
+    listed: NDArray[np.uint64],
+    state: NDArray[np.int64],
+    hi: np.uint64,
+    lo: np.uint64,
+    at: Int,
+    end: Int,
+    wire_end: Int,
+) -> Int:
+    """List the segment whose TCP header is at `at`; SEGMENT, or ACKNOWLEDGEMENT: not listed."""
+    header = _tcp_header(data, at)
+    flags = np.int64(data[at + 13])
+    payload = at + header
+    if wire_end == payload and not flags & 0x07:  # FIN, SYN, RST
+        return ACKNOWLEDGEMENT
+    row = listed[state[LISTED]]
+    row[0] = LISTED_SEGMENT
+    row[1] = state[COUNT]
+    row[2] = state[CLOCK]
+    row[3] = hi
+    row[4] = lo
+    row[5] = _u16(data, at)
+    row[6] = _u16(data, at + 2)
+    row[7] = u32(data, at + 4, 1)
+    row[8] = flags
+    row[9] = payload
+    row[10] = min(end, wire_end) - payload
+    state[LISTED] += 1
+    return SEGMENT
 
 
 @njit(nogil=True, cache=True)
@@ -252,12 +318,12 @@ def dissect(
     port: NDArray[np.uint16],
     hi: NDArray[np.uint64],
     lo: NDArray[np.uint64],
-    fragments: NDArray[np.uint64],
+    listed: NDArray[np.uint64],
     counters: NDArray[np.int64],
 ) -> Int:
     """Outcome of one frame, captured from `start` to `end` and on the wire up to `frame_end`.
 
-    A datagram is appended to the chunk, a fragment to the fragments.
+    A datagram is appended to the chunk, a fragment or segment listed.
     """
     outcome, at = _network_layer(data, start, end, type_at, header)
     if outcome != DATAGRAM:
@@ -272,7 +338,7 @@ def dissect(
         if words < 20 or at + words > min(end, wire_end):
             return MALFORMED
         protocol = np.int64(data[at + 9])
-        if protocol != 17:
+        if protocol != 17 and (protocol != 6 or not state[TCP]):
             return NOT_UDP
         source_hi = np.uint64(0)
         source_lo = _MAPPED | np.uint64(u32(data, at + 12, 1))
@@ -280,8 +346,9 @@ def dissect(
         if piece & 0x3FFF:
             to_lo = _MAPPED | np.uint64(u32(data, at + 16, 1))
             _list_fragment(
-                fragments, state, source_hi, source_lo, np.uint64(0), to_lo, _u16(data, at + 4),
-                protocol, (piece & 0x1FFF) * 8, piece >> 13 & 1, at + words, end, wire_end,
+                listed, state, source_hi, source_lo, np.uint64(0), to_lo,
+                _u16(data, at + 4) | protocol << 16, protocol, (piece & 0x1FFF) * 8,
+                piece >> 13 & 1, at + words, end, wire_end,
             )  # fmt: skip
             return FRAGMENT
         at += words
@@ -302,10 +369,13 @@ def dissect(
     if outcome == FRAGMENT:
         piece = _u16(data, at + 2)
         _list_fragment(
-            fragments, state, source_hi, source_lo, _u64(data, ip + 24), _u64(data, ip + 32),
+            listed, state, source_hi, source_lo, _u64(data, ip + 24), _u64(data, ip + 32),
             u32(data, at + 4, 1), np.int64(data[at]), piece & 0xFFF8, piece & 1, at + 8, end,
             wire_end,
         )  # fmt: skip
+    if outcome == SEGMENT:
+        counters[TRUNCATED] += at + size > end
+        return list_segment(data, listed, state, source_hi, source_lo, at, end, at + size)
     if outcome != DATAGRAM:
         return outcome
     append(

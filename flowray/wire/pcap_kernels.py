@@ -1,4 +1,4 @@
-"""Compiled walks over capture files: record by record, each frame down to its UDP payload.
+"""Compiled walks over capture files: record by record, each frame down to its UDP or TCP payload.
 
 A walk fills the arrays of one chunk and returns why it stopped.  Every length is checked before
 the bytes behind it are read, so damaged files end a walk and never leave the buffer.
@@ -15,8 +15,8 @@ from flowray.wire.frame_kernels import (
     CLOCK,
     COUNT,
     DATAGRAM,
-    FRAGMENTS,
     LIMIT,
+    LISTED,
     MALFORMED,
     PACKETS,
     POSITION,
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 # Why a walk returned.
-FULL = 0  # no room for another datagram or fragment, or past the byte limit of a chunk
+FULL = 0  # no room for another datagram, fragment or segment, or past the byte limit of a chunk
 STARVED = 1  # the buffer ends inside a record, or exactly after one
 CONTROL = 2  # at a complete section header or interface description block
 DAMAGED = 3  # at a record whose lengths cannot be
@@ -63,10 +63,8 @@ def _tick(state: NDArray[np.int64], time_ns: Int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _full(
-    state: NDArray[np.int64], offset: NDArray[np.int64], fragments: NDArray[np.uint64]
-) -> bool:
-    no_room = state[COUNT] == len(offset) or state[FRAGMENTS] == len(fragments)
+def _full(state: NDArray[np.int64], offset: NDArray[np.int64], listed: NDArray[np.uint64]) -> bool:
+    no_room = state[COUNT] == len(offset) or state[LISTED] == len(listed)
     return bool(no_room or state[POSITION] >= state[LIMIT])
 
 
@@ -82,19 +80,20 @@ def walk_classic(
     port: NDArray[np.uint16],
     hi: NDArray[np.uint64],
     lo: NDArray[np.uint64],
-    fragments: NDArray[np.uint64],
+    listed: NDArray[np.uint64],
     counters: NDArray[np.int64],
 ) -> Int:
     """Walk the records of a pcap file (draft-ietf-opsawg-pcap) from ``state[POSITION]``.
 
     `data` is (bytes,) uint8, `state` (STATE_WORDS,) int64, `interfaces` (1, 6) int64 as in
-    `walk_next_generation` with the factor in ns per tick, `ports` (65536,) bool.  The chunk:
-    `offset`, `length`, `arrival` (ns) int64, `port` uint16, `hi` and `lo` (source address) uint64,
-    all of (capacity,), and `fragments` (capacity, FRAGMENT_WORDS) uint64.  `counters` is
+    `walk_next_generation` with the factor in ns per tick, `ports` (131072,) bool, see
+    TCP_PORTS.  The chunk: `offset`, `length`, `arrival` (ns) int64, `port` uint16, `hi` and `lo`
+    (source address) uint64, all of (capacity,); and the fragments and segments, which the caller
+    takes up: `listed`, (capacity, LISTED_WORDS) uint64.  `counters` is
     (OUTCOMES,) int64 and added to.  Returns FULL, STARVED or DAMAGED.
     """
     big = state[BIG]
-    while not _full(state, offset, fragments):
+    while not _full(state, offset, listed):
         at = state[POSITION]
         if len(data) - at < 16:
             return STARVED
@@ -120,7 +119,7 @@ def walk_classic(
         wire = max(u32(data, at + 12, big), captured)
         outcome = dissect(
             data, start, start + captured, start + wire, interfaces[0, 0], interfaces[0, 1], ports,
-            state, offset, length, arrival, port, hi, lo, fragments, counters,
+            state, offset, length, arrival, port, hi, lo, listed, counters,
         )  # fmt: skip
         counters[outcome] += 1
     return FULL
@@ -168,7 +167,7 @@ def walk_next_generation(
     port: NDArray[np.uint16],
     hi: NDArray[np.uint64],
     lo: NDArray[np.uint64],
-    fragments: NDArray[np.uint64],
+    listed: NDArray[np.uint64],
     counters: NDArray[np.int64],
 ) -> Int:
     """Walk the blocks of a pcapng file (draft-ietf-opsawg-pcapng), as `walk_classic` does.
@@ -177,7 +176,7 @@ def walk_next_generation(
     factor of `_interface_time`, offset in ns, snap length (0 = none).  Section headers (whose byte
     order is put into ``state[BIG]``) and interface descriptions are left to the caller: CONTROL.
     """
-    while not _full(state, offset, fragments):
+    while not _full(state, offset, listed):
         at = state[POSITION]
         left = len(data) - at
         if left < 12:
@@ -247,7 +246,7 @@ def walk_next_generation(
         outcome = dissect(
             data, start, start + captured, start + max(wire, captured), interfaces[interface, 0],
             interfaces[interface, 1], ports, state, offset, length, arrival, port, hi, lo,
-            fragments, counters,
+            listed, counters,
         )  # fmt: skip
         counters[outcome] += 1
     return FULL

@@ -15,6 +15,21 @@ def udp(payload: bytes, port: int = 2055, *, size: int | None = None) -> bytes:
     return struct.pack(">HHHH", 4000, port, 8 + len(payload) if size is None else size, 0) + payload
 
 
+def tcp(
+    payload: bytes,
+    port: int = 179,
+    *,
+    source_port: int = 4000,
+    sequence: int = 1,
+    flags: int = 0x10,
+    options: bytes = b"",
+    words: int | None = None,
+) -> bytes:
+    words = 5 + len(options) // 4 if words is None else words
+    head = struct.pack(">HHIIBB", source_port, port, sequence, 7, words << 4, flags)
+    return head + struct.pack(">HHH", 8192, 0, 0) + options + payload
+
+
 def ipv4(
     body: bytes,
     src: str = "192.0.2.1",
@@ -33,11 +48,16 @@ def ipv4(
 
 
 def ipv6(
-    body: bytes, src: str = "2001:db8::1", *, chain: tuple[int, ...] = (), total: int | None = None
+    body: bytes,
+    src: str = "2001:db8::1",
+    *,
+    chain: tuple[int, ...] = (),
+    total: int | None = None,
+    protocol: int = 17,
 ) -> bytes:
     """`chain` are extension headers to put in front: hop-by-hop 0, routing 43, options 60, AH 51,
     44 an atomic fragment."""
-    following = 17
+    following = protocol
     for kind in reversed(chain):
         words = 1 + kind % 3 if kind not in {44, 51} else (0 if kind == 44 else 2)
         size = (words + 2) * 4 if kind == 51 else (words + 1) * 8
@@ -141,22 +161,36 @@ class Datagram:
     truncated: bool
 
 
-def parse(data: bytes, link: int, wire: int) -> Datagram | str:
+@dataclass(frozen=True)
+class Segment:
+    payload: bytes
+    src: str
+    source_port: int
+    port: int
+    sequence: int
+    flags: int
+    truncated: bool
+
+
+Found = Datagram | Segment | str
+
+
+def parse(data: bytes, link: int, wire: int, tcp_ports: frozenset[int] = frozenset()) -> Found:
     """The datagram of one frame, or what it is instead, as the counters call it."""
     try:
-        return _link(data, link, wire)
+        return _link(data, link, wire, tcp_ports)
     except (struct.error, IndexError):
         return "malformed"
 
 
-def _link(data: bytes, link: int, wire: int) -> Datagram | str:
+def _link(data: bytes, link: int, wire: int, tcp_ports: frozenset[int]) -> Found:
     if link in {NULL, LOOP}:
         family = {struct.unpack("<I", data[:4])[0], struct.unpack(">I", data[:4])[0]}
         if not family & {2, 10, 24, 28, 30}:
             return "not_udp"
-        return _ip(data[4:], wire - 4)
+        return _ip(data[4:], wire - 4, tcp_ports)
     if link not in {ETHERNET, SLL, SLL2}:
-        return _ip(data, wire)
+        return _ip(data, wire, tcp_ports)
     at, header = {ETHERNET: (12, 14), SLL: (14, 16), SLL2: (0, 20)}[link]
     if len(data) < header:
         return "malformed"
@@ -167,10 +201,10 @@ def _link(data: bytes, link: int, wire: int) -> Datagram | str:
         rest = rest[4:]
     if kind not in {0x0800, 0x86DD}:
         return "not_udp"
-    return _ip(rest, wire - (len(data) - len(rest)))
+    return _ip(rest, wire - (len(data) - len(rest)), tcp_ports)
 
 
-def _ip(data: bytes, wire: int) -> Datagram | str:
+def _ip(data: bytes, wire: int, tcp_ports: frozenset[int]) -> Found:
     """`wire` is what data would measure had it not been cut."""
     version = data[0] >> 4
     if version not in {4, 6} or len(data) < (20 if version == 4 else 40):
@@ -181,11 +215,13 @@ def _ip(data: bytes, wire: int) -> Datagram | str:
         size = size or wire
         if words < 20 or words > size or words > len(data):
             return "malformed"
-        if protocol != 17:
+        if protocol != 17 and not (protocol == 6 and tcp_ports):
             return "not_udp"
         if piece & 0x3FFF:
             return "fragments"
         src = str(ipaddress.IPv4Address(packed))
+        if protocol == 6:
+            return _tcp(data[words:size], size - words, src, tcp_ports)
         return _udp(data[words:size], size - words, src)
     size, protocol, packed = struct.unpack(">4xHBx16s", data[:24])
     size = size or wire - 40
@@ -202,9 +238,11 @@ def _ip(data: bytes, wire: int) -> Datagram | str:
         if step > len(rest):
             return "malformed"
         protocol, rest, size = following, rest[step:], size - step
+    address = ipaddress.IPv6Address(packed)
+    if protocol == 6:
+        return _tcp(rest, size, str(address.ipv4_mapped or address), tcp_ports)
     if protocol != 17:
         return "not_udp"
-    address = ipaddress.IPv6Address(packed)
     return _udp(rest, size, str(address.ipv4_mapped or address))
 
 
@@ -214,3 +252,19 @@ def _udp(data: bytes, wire: int, src: str) -> Datagram | str:
     if size < 8 or size > wire:
         return "malformed"
     return Datagram(data[8:size], src, port, size > len(data))
+
+
+def _tcp(data: bytes, wire: int, src: str, tcp_ports: frozenset[int]) -> Segment | str:
+    if len(data) < 4:
+        return "not_udp"
+    source_port, port = struct.unpack(">HH", data[:4])
+    if port not in tcp_ports:
+        return "not_udp"
+    sequence, words, flags = struct.unpack(">4xI4xBB6x", data[:20])
+    header = (words >> 4) * 4
+    if header < 20 or header > len(data):
+        return "malformed"
+    if header == wire and not flags & 7:
+        return "acknowledgements"
+    payload = data[header:]
+    return Segment(payload, src, source_port, port, sequence, flags, wire > len(data))

@@ -458,7 +458,7 @@ def test_fragments_are_joined(place: Path, rng: random.Random, shuffle: bool, ba
 
 
 def test_many_fragments_in_one_chunk(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pcap, "_FRAGMENT_ROWS", 3)
+    monkeypatch.setattr(pcap, "_LISTED_ROWS", 3)
     records = []
     for ident in range(20):
         body = twin.udp(bytes([ident]) * 30)

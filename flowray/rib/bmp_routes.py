@@ -1,0 +1,115 @@
+"""From a BMP session to tables: what a router tells of its peers does to a RIB."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from flowray.rib.bmp_events import (
+    Discarded,
+    Ended,
+    Initiation,
+    Mirroring,
+    Output,
+    PeerDown,
+    PeerUp,
+    RouteMonitoring,
+    Statistics,
+    Termination,
+)
+from flowray.rib.bmp_peers import BmpPeer
+from flowray.rib.bmp_session import BmpSession
+from flowray.rib.journal import Journal
+from flowray.rib.peers import Peer, policy_view
+from flowray.rib.rib import Rib
+from flowray.wire.bgp.events import Action
+from flowray.wire.bgp.update import CAUSES, parse_updates
+
+log = logging.getLogger(__name__)
+
+
+class BmpRoutes:
+    """One router's session, and the tables of its peers."""
+
+    def __init__(self, rib: Rib, session: BmpSession, journal: Journal) -> None:
+        self.session = session
+        self.causes: Counter[str] = Counter()
+        """Messages that were not taken or that RFC 7606 has a word on, by cause."""
+        self._rib, self._journal = rib, journal
+        self._numbers = np.empty(0, np.int64)
+
+    def take(self, output: Output, now_ns: int) -> None:
+        """Act on an output of the session."""
+        if isinstance(output, RouteMonitoring):
+            self._monitored(output, now_ns)
+        elif isinstance(output, PeerDown):
+            self._journal.bmp_event(self.session, output, now_ns)
+            self._removed([self.session.peers[i] for i in output.views], now_ns)
+        elif isinstance(output, Ended):
+            log.info("bmp router %s: session over, %s", self.session.address, output.cause)
+            self._removed(self.session.peers, now_ns)
+        elif isinstance(output, Discarded):
+            self.causes[output.cause] += output.messages
+            log.warning(
+                "bmp router %s: %d messages of type %d discarded (%s)",
+                self.session.address, output.messages, output.message_type, output.cause,
+            )  # fmt: skip
+        elif isinstance(output, Initiation | PeerUp | Statistics | Termination | Mirroring):
+            self._journal.bmp_event(self.session, output, now_ns)
+
+    def _monitored(self, output: RouteMonitoring, now_ns: int) -> None:
+        self._rib.compact()
+        contexts, updates = self.session.contexts, output.updates
+        parsed = parse_updates(updates, contexts, self._rib.store)
+        causes, counts = np.unique(parsed.cause[parsed.cause != 0], return_counts=True)
+        for cause, count in zip(causes.tolist(), counts.tolist(), strict=True):
+            self.causes[CAUSES[cause]] += count
+        peers = self._number_of(output.peers)
+        events = parsed.events
+        add_path = contexts.add_path[updates.context]
+        changes = self._rib.apply(peers, events, updates.buf, add_path)
+        self._journal.changed(self._rib, events, changes, updates)
+        for row in np.flatnonzero(events.action == Action.END_OF_RIB).tolist():
+            number = int(peers[events.message[row]])
+            self._journal.removed(self._rib.end_restart(number, int(events.family[row])), now_ns)
+
+    def _number_of(
+        self, peers: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Numbers in the RIB of peers of the session; those that had no routes yet are opened."""
+        known = len(self.session.peers)
+        if self._numbers.size < known:
+            more = np.full(known - self._numbers.size, -1, np.int64)
+            self._numbers = np.concatenate((self._numbers, more))
+        numbers = self._numbers[peers]
+        if (numbers < 0).any():
+            for index in np.unique(peers[numbers < 0]).tolist():
+                number = self._rib.open(self._peer(self.session.peers[index]))
+                self._rib.adopt(number)
+                self._numbers[index] = number
+            numbers = self._numbers[peers]
+        return numbers
+
+    def _peer(self, peer: BmpPeer) -> Peer:
+        return Peer(
+            "bmp",
+            self.session.address,
+            self.session.port,
+            peer.address,
+            peer.router_id,
+            peer.asn,
+            policy_view(peer.is_post, peer.is_out, peer.is_loc),
+            peer.peer_type,
+            peer.distinguisher,
+            peer.is_filtered,
+        )
+
+    def _removed(self, peers: Iterable[BmpPeer], now_ns: int) -> None:
+        for peer in peers:
+            if peer.index < self._numbers.size and self._numbers[peer.index] >= 0:
+                number = int(self._numbers[peer.index])
+                self._numbers[peer.index] = -1
+                self._journal.removed(self._rib, self._rib.drop(number), now_ns)

@@ -1,0 +1,53 @@
+"""What the models of flowray.yaml have in common."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+MISPLACED = "misplaced"
+"""Type of the errors of `misplaced`."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
+
+
+class Model(BaseModel):
+    """Unknown options are mistakes; settings do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def misplaced(place: str, found: str, allowed: str) -> PydanticCustomError:
+    """A mistake that several options make together, told at one of them: `place` below the model
+    that is validated.
+    """
+    told = {"place": place, "found": found, "allowed": allowed}
+    return PydanticCustomError(MISPLACED, "{allowed}", told)
+
+
+def _prefix(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("an address or prefix, such as 192.0.2.0/24") from None
+    return value
+
+
+def _tcp_address(value: str) -> str:
+    try:
+        url = urlsplit(f"tcp://{value}")
+        port, host = url.port, url.hostname
+        ipaddress.ip_address((host or "").split("%")[0])
+    except ValueError:
+        port = None
+    if port is None:
+        raise ValueError("ADDRESS:PORT, such as [::]:1179")
+    return value
+
+
+Prefix = Annotated[str, AfterValidator(_prefix)]
+TcpAddress = Annotated[str, AfterValidator(_tcp_address)]

@@ -1,0 +1,129 @@
+"""pydantic models of what flowray.yaml says of routes: where sessions are accepted, what becomes of
+the tables, and how flows join them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from flowray.rib.peers import PolicyView
+from flowray.settings.base import Model, Name, Prefix, TcpAddress
+from flowray.settings.quantities import Duration, Octets
+
+SECOND = 1_000_000_000
+
+
+def _router_id(value: str) -> str:
+    parts = value.split(".")
+    if len(parts) != 4 or not all(p.isdecimal() and int(p) < 256 for p in parts):
+        raise ValueError("four octets, such as 192.0.2.1")
+    return value
+
+
+def _dump_period(value: int) -> int:
+    if not 60 * SECOND <= value <= 86400 * SECOND or (86400 * SECOND) % value:
+        raise ValueError("1m to 1d, a part of a day, such as 1h")
+    return value
+
+
+class BgpListen(Model):
+    """The BGP speaker that routers connect to. It never announces anything."""
+
+    address: TcpAddress = "127.0.0.1:1179"
+    local_as: int = Field(default=0, ge=0, lt=1 << 32)
+    router_id: Annotated[str, AfterValidator(_router_id)] = "192.0.2.1"
+    allow: list[Prefix] = []
+    max_peers: int = Field(default=1000, ge=1)
+    max_prefixes: int = Field(default=3_000_000, ge=1)
+    warn_prefixes: int = Field(default=80, ge=1, le=100)
+    hold_time: Annotated[int, Field(ge=3 * SECOND, le=65535 * SECOND)] | Duration = 180 * SECOND
+    add_path: bool = True
+    passwords: Path | None = None
+    receive_buffer: Octets = 4 << 20
+
+
+class BmpListen(Model):
+    """The BMP station that routers connect to."""
+
+    address: TcpAddress = "127.0.0.1:11019"
+    allow: list[Prefix] = []
+    max_peers: int = Field(default=1000, ge=1)
+    proxy_protocol: bool = False
+    max_message: Octets = 1 << 20
+    receive_buffer: Octets = 4 << 20
+
+
+class RouteEncoding(Model):
+    """How rows of routes are written; see `flowray.sinks.encoding.Encoding`."""
+
+    records: Literal["plain", "null-filled"] = "plain"
+    labels: Literal["text", "map"] = "text"
+    as_path: Literal["text", "list"] = "text"
+    communities: Literal["text", "list"] = "text"
+    timestamps: Literal["epoch", "rfc3339", "text"] = "epoch"
+    precision: Literal["s", "ms", "us", "ns"] = "us"
+    writer_id: str = ""
+
+
+class RouteLog(Model):
+    """Every message that changes a table, as it comes."""
+
+    sinks: list[Name] = []
+    encoding: RouteEncoding = RouteEncoding()
+
+
+class RouteDump(RouteLog):
+    """Whole tables at intervals, peers spread over `slots` of them."""
+
+    every: Annotated[Duration, AfterValidator(_dump_period)] = 3600 * SECOND
+    slots: int = Field(default=1, ge=1, le=3600)
+
+
+class RouteStreams(Model):
+    """Streams of both protocols."""
+
+    bgp_log: RouteLog | None = None
+    bmp_log: RouteLog | None = None
+    bgp_dump: RouteDump | None = None
+    bmp_dump: RouteDump | None = None
+
+
+_VIEW_NAMES = {view.label: view for view in PolicyView}
+
+
+def _policy_view(value: str) -> str:
+    if value not in _VIEW_NAMES:
+        raise ValueError(", ".join(_VIEW_NAMES))
+    return value
+
+
+class Join(Model):
+    """Whose AS numbers and networks flows have, and where their routes are looked up."""
+
+    as_numbers: Literal["flows", "routes", "longest"] = "longest"
+    networks: Literal["flows", "routes", "longest"] = "longest"
+    peer_source_as: bool = False
+    global_fall_back: bool = False
+    views: list[Annotated[str, AfterValidator(_policy_view)]] = [
+        "adj-rib-in-post",
+        "loc-rib",
+        "adj-rib-in-pre",
+    ]
+    agents: Path | None = None
+
+    @property
+    def policy_views(self) -> tuple[PolicyView, ...]:
+        """The policy views, most preferred first."""
+        return tuple(_VIEW_NAMES[name] for name in self.views)
+
+
+class Routes(Model):
+    """Tables of routes, their streams, and the join."""
+
+    streams: RouteStreams = RouteStreams()
+    join: Join = Join()
+    snapshot: Annotated[Duration, Field(ge=100_000_000)] = 2 * SECOND
+    stale_for: Duration = 600 * SECOND
