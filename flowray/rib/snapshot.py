@@ -18,7 +18,7 @@ import numpy.typing as npt
 from flowray.rib.lpm import Forest, PrefixTable
 from flowray.rib.peers import Peer, PolicyView
 from flowray.rib.rib import PeerTables, Rib
-from flowray.rib.table import RouteRows
+from flowray.rib.table import Rows
 from flowray.wire.bgp.attribute_store import AttributeColumns
 from flowray.wire.bgp.families import FAMILIES, Shape
 from flowray.wire.packets import address_words
@@ -153,7 +153,7 @@ class Publisher:
     def _instance_rds(self, tables: PeerTables, family: int) -> Iterable[int]:
         if FAMILIES[family].shape is not Shape.VPN:
             return (tables.peer.instance_rd,)
-        return tables.tables[family].distinguishers()
+        return np.unique(tables.tables[family].rows().rd).tolist()
 
     def _table(self, instance: Instance, parts: Sequence[tuple[PeerTables, int]]) -> _Built:
         sources = tuple((t.number, f, t.tables[f].generation) for t, f in parts)
@@ -208,7 +208,7 @@ def _identities(peer: Peer) -> tuple[str, ...]:
     return (peer.router,)
 
 
-def _of_instance(tables: PeerTables, family: int, rd: int) -> RouteRows:
+def _of_instance(tables: PeerTables, family: int, rd: int) -> Rows:
     rows = tables.tables[family].rows()
     if FAMILIES[family].shape is not Shape.VPN:
         return rows
