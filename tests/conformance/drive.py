@@ -17,10 +17,11 @@ import pyarrow as pa
 from flowray.errors import FlowrayError
 from flowray.ingest.ledger import MALFORMED
 from flowray.replay import Replay, summarise
+from flowray.rib.replay import RouteReplay
 from flowray.settings.compile import Program
 from flowray.sinks.base import Commit
 from flowray.sinks.files import OneFileSink
-from flowray.sinks.opening import one_file
+from flowray.sinks.opening import one_file, one_stream_file
 from flowray.wire.packets import address_text
 from flowray.wire.pcap import merge_captures
 from flowray.wire.segments import SegmentBatch
@@ -84,16 +85,20 @@ _MIB = 1 << 20
 
 
 class Lines:
-    """Rows through the JSON lines writer; `take` gives those since the last call."""
+    """Rows of a view or stream through the JSON lines writer; `take` gives those since the last
+    call.
+    """
 
-    def __init__(self, program: Program, directory: Path) -> None:
+    def __init__(self, program: Program, name: str, directory: Path) -> None:
         self._program = program
+        self._name = name
         self._directory = directory
         self._file: OneFileSink | None = None
 
     def commit(self, commit: Commit, table: pa.Table) -> None:
         if self._file is None:
-            self._file = one_file(self._program, VIEW, self._directory, "jsonl")
+            make = one_file if self._name == VIEW else one_stream_file
+            self._file = make(self._program, self._name, self._directory, "jsonl")
         self._file.commit(commit, table)
 
     def close(self) -> None:
@@ -106,7 +111,7 @@ class Lines:
             return []
         self._file.close()
         self._file = None
-        text = (self._directory / f"{VIEW}.jsonl").read_text(encoding="utf-8")
+        text = (self._directory / f"{self._name}.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
 
 
@@ -124,12 +129,11 @@ class Driver:
     captures: list[str] = field(default_factory=list)
     streams: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     sessions: dict[str, list[Session]] = field(default_factory=lambda: defaultdict(list))
-    refused: set[Session] = field(default_factory=set)
     closed: int = 0
     ports: Ports = field(default_factory=Ports)
     clock: int = 0
     grown: int = 0
-    sink: Lines = field(init=False)
+    sinks: dict[str, Lines] = field(init=False)
     replay: Replay = field(init=False)
 
     def __post_init__(self) -> None:
@@ -138,15 +142,18 @@ class Driver:
 
     def _start(self) -> None:
         program = compile_variant(self.case, self.variant, self.maps, self.directory)
-        self.sink = Lines(program, self.directory)
-        self.replay = Replay(program, lambda _view, _partition: [self.sink])
+        self.sinks = {
+            name: Lines(program, name, self.directory) for name in (VIEW, *program.streams)
+        }
+        self.replay = Replay(program, lambda name, _partition: [self.sinks[name]])
 
     def run(self) -> None:
         try:
             for step in self.case.steps:
                 _STEPS[step.do](self, step)
         finally:
-            self.sink.close()
+            for sink in self.sinks.values():
+                sink.close()
 
     # -- steps
 
@@ -172,39 +179,45 @@ class Driver:
         self.replay.end_of_input()
         readers = [c.reader for some in captures.values() for c in some]
         self.captures = [r.report.fault for r in readers if r.report.cut_off]
-        self.rows = self.sink.take()
+        self.rows = self.sinks[VIEW].take()
+
+    @property
+    def routes(self) -> RouteReplay:
+        """What takes the sessions of feeds."""
+        assert self.replay.routes is not None, "feeds have sessions where there is a listener"
+        return self.replay.routes
 
     def _receive(self, batch: SegmentBatch) -> None:
         """Hand on payloads in the order of the file, whatever their sequence numbers are."""
         for i in range(len(batch)):
             now_ns = int(batch.arrival[i])
-            address = address_text(int(batch.source_hi[i]), int(batch.source_lo[i]))
-            session = Session(PROTOCOLS[batch.port[i]], address, int(batch.source_port[i]))
-            if session in self.refused or not batch.length[i]:
-                continue
-            routes = self.replay.routes
-            routes.advance(now_ns)
-            if not routes.receive(
-                session.protocol, session.address, session.port, batch.payload(i), now_ns
-            ):
-                self.refused.add(session)
+            self.routes.collector.advance(now_ns)
+            if batch.length[i]:
+                address = address_text(int(batch.source_hi[i]), int(batch.source_lo[i]))
+                self.routes.receive(
+                    PROTOCOLS[batch.port[i]],
+                    address,
+                    int(batch.source_port[i]),
+                    batch.payload(i),
+                    now_ns,
+                )
 
     def _take(self) -> None:
         """Keep the records of the streams that the case expects something of."""
+        if self.replay.routes is None:
+            return
+        self.routes.collector.flush(self.clock)
         wanted = {step.stream for step in self.case.steps if step.do == "expect"}
         for stream in self.variant.collector.streams:
             if stream in STREAMS:
-                rows = self.replay.routes.take(stream)
+                rows = self.sinks[STREAMS[stream]].take()
                 if stream in wanted:
                     self.streams[stream] += [r for r in rows if r.get("event_type") != OPTIONAL]
 
     def _close(self, feed: str) -> None:
         for session in self.sessions.pop(feed, ()):
-            if session not in self.refused:
-                self.closed += 1
-                self.replay.routes.close(
-                    session.protocol, session.address, session.port, self.clock
-                )
+            self.closed += 1
+            self.routes.collector.close(session.protocol, session.address, session.port, self.clock)
         self._take()
 
     def hang_up(self, step: Step) -> None:
@@ -214,11 +227,12 @@ class Driver:
     def advance_to(self, step: Step) -> None:
         for now_ns in dump_clock(self.variant, step.clock, self.clock):
             self.clock = now_ns
-            self.replay.routes.advance(self.clock)
+            self.routes.collector.advance(now_ns)
         self._take()
 
     def expect_sessions_closed(self, step: Step) -> None:
-        still_open = self.replay.routes.sessions
+        status = self.routes.collector.status()
+        still_open = status["bgp_sessions"] + status["bmp_sessions"]
         if self.closed != step.count or still_open:
             self.faults.append(
                 f"{self.closed} sessions closed instead of {step.count}, {still_open} open"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,6 @@ STREAMS = {"bgp": "bgp_log", "bmp": "bmp_log", "bgp_dump": "bgp_dump", "bmp_dump
 """Stream of routes of a case -> stream of the configuration."""
 
 _STREAMS = {"telemetry": "streaming telemetry"}
-if importlib.util.find_spec("flowray.rib.collector") is None:
-    _STREAMS |= {"bmp": "BMP sessions", "bgp": "BGP sessions"}
 
 _STEPS = {
     "reload_maps": "a reload of maps (started anew instead)",
@@ -75,7 +72,7 @@ _NO_FLOWS = {"name": VIEW, "keys": ["peer_ip_src"]}
 def missing(case: Case, variant: Variant) -> list[str]:
     """Capabilities that this version lacks and without which nothing can be compared."""
     streams = [n for n in variant.collector.streams if n != "flow"]
-    found = [_STREAMS.get(n, n) for n in streams if n in _STREAMS or n not in STREAMS]
+    found = [_STREAMS.get(n, n) for n in streams if n not in STREAMS]
     flow = variant.collector.flow
     if flow is None and not streams:
         return ["no flow stream"]
@@ -88,7 +85,7 @@ def missing(case: Case, variant: Variant) -> list[str]:
 
 
 def _flow_lacks(flow: Flow) -> Iterator[str]:
-    if flow.routes_from in _STREAMS:
+    if flow.routes_from not in ("none", "bgp", "bmp"):
         yield f"flows joined with {flow.routes_from} routes"
     yield from (f"field {key}" for key in flow.fields if not _filled(key))
     if not flow.bucket_by.startswith("arrival time") or 60 % flow.bucket_seconds:
