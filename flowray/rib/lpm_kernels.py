@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numba import njit
 
 from flowray.hashing import Word
+from flowray.rib.prefetch import prefetch
 
 U8: TypeAlias = npt.NDArray[np.uint8]
 U32: TypeAlias = npt.NDArray[np.uint32]
@@ -121,34 +122,6 @@ def merge(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _emit(
-    n: Word,
-    wide: Word,
-    h: Word,
-    w: Word,
-    value: Word,
-    length: Word,
-    out_hi: U64,
-    out_lo: Low,
-    out_payload: U32,
-    out_plen: U8,
-) -> Word:
-    """Begin an interval at address (h, w); returns how many there are.
-
-    It takes the place of one that began at the same address, and there is none if it would only
-    continue the one before.
-    """
-    if n > 0 and out_lo[n - 1] == w and (not wide or out_hi[n - 1] == h):
-        n -= 1
-    if n > 0 and out_payload[n - 1] == value and out_plen[n - 1] == length:
-        return n
-    if wide:
-        out_hi[n] = h
-    out_lo[n], out_payload[n], out_plen[n] = w, value, length
-    return n + 1
-
-
-@njit(cache=True, nogil=True, inline="always")
 def _ones(count: Word) -> Word:
     """A word with the lower `count` (0 to 64) bits set."""
     if count == 0:
@@ -176,40 +149,52 @@ def sweep(
     zero, full = np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
     bits = np.int64(128) if wide else np.int64(32)
     top_hi, top_lo = (full, full) if wide else (zero, np.uint64(0xFFFFFFFF))
-    # Prefixes that contain the current address, the shortest first, and their last addresses.
-    value = np.full(130, np.uint32(0xFFFFFFFF), np.uint32)
-    length = np.zeros(130, np.uint8)
+    # Prefixes that contain the current address, the shortest first, and their last addresses. Below
+    # them all is the whole address space.
+    value, length = np.full(130, MISSING, np.uint32), np.zeros(130, np.uint8)
     end_hi, end_lo = np.full(130, top_hi, np.uint64), np.full(130, top_lo, np.uint64)
-    depth = 0
-    n = _emit(0, wide, zero, zero, value[0], length[0], out_hi, out_lo, out_payload, out_plen)
+    depth, n = 0, 0
+    # The interval that is begun: where, and its answer.
+    at_hi, at_lo, is_value, is_length = zero, zero, value[0], length[0]
     for i in range(plen.size + 1):
         last = i == plen.size
         h, w = top_hi, top_lo
         if not last:
             h, w = hi[i] if wide else zero, np.uint64(lo[i])
-        while depth > 0:
+        while True:
             eh, ew = end_hi[depth], end_lo[depth]
-            if not last and (eh > h or (eh == h and ew >= w)):
-                break
-            depth -= 1
-            if eh == top_hi and ew == top_lo:
+            closes = depth > 0 and (last or eh < h or (eh == h and ew < w))
+            if closes and eh == top_hi and ew == top_lo:
+                depth -= 1
                 continue
-            n = _emit(
-                n, wide, eh + np.uint64(ew == full), ew + np.uint64(1), value[depth],
-                length[depth], out_hi, out_lo, out_payload, out_plen,
-            )  # fmt: skip
+            if closes:
+                depth -= 1
+                h_2, w_2 = eh + np.uint64(ew == full), ew + np.uint64(1)
+            else:
+                h_2, w_2 = h, w
+            # What was begun at the same address is replaced; what only goes on is not written.
+            if h_2 != at_hi or w_2 != at_lo or (last and not closes):
+                if n == 0 or out_payload[n - 1] != is_value or out_plen[n - 1] != is_length:
+                    if wide:
+                        out_hi[n] = at_hi
+                    out_lo[n], out_payload[n], out_plen[n] = at_lo, is_value, is_length
+                    n += 1
+                at_hi, at_lo = h_2, w_2
+            if not closes:
+                break
+            is_value, is_length = value[depth], length[depth]
         if last:
             break
         depth += 1
-        value[depth], length[depth] = payload[i], plen[i]
-        host = bits - np.int64(plen[i])
+        is_value, is_length = payload[i], plen[i]
+        value[depth], length[depth] = is_value, is_length
+        host = bits - np.int64(is_length)
         end_hi[depth], end_lo[depth] = h, w
         if host >= 64:
             end_lo[depth] = full
             end_hi[depth] |= _ones(host - 64)
         else:
             end_lo[depth] |= _ones(host)
-        n = _emit(n, wide, h, w, payload[i], plen[i], out_hi, out_lo, out_payload, out_plen)
     return n
 
 
@@ -233,43 +218,47 @@ def fill_index(wide: Word, origin: Word, shift: Word, hi: U64, lo: Low, index: U
 
 @njit(cache=True, nogil=True)
 def _narrow_down(
-    n: Word, table: I64, key: U64, tables: U64, index: U32, at: I64, more: I64
+    n: Word, table: I64, key: U64, tables: U64, index: U32, at: I64, among: I64
 ) -> None:
-    """The bucket of each of n addresses: its first interval, and how many follow in it."""
+    """The first of the intervals that each of n addresses can be in, and their number."""
     for j in range(n):
         t = tables[table[j]]
         origin = t[0]
         bucket = min((max(key[j], origin) - origin) >> t[1], t[2] - np.uint64(1))
         p = t[3] + bucket
         first = np.int64(index[p])
-        more[j] = np.int64(index[p + np.uint64(1)]) - first
+        among[j] = np.int64(index[p + np.uint64(1)]) - first + 1
         at[j] = first + np.int64(t[4])
 
 
 @njit(cache=True, nogil=True)
-def _search_4(n: Word, key: U64, start: U32, at: I64, more: I64) -> None:
-    """The last of the intervals at..at+more that begins at or before each address."""
+def _search_4(n: Word, key: U64, start: U32, at: I64, among: I64) -> None:
+    """The last of the intervals at..at+among-1 that begins at or before each address."""
     for j in range(n):
-        a, first, count = np.uint32(key[j]), at[j], more[j]
-        while count > 0:
-            half = (count + 1) >> 1
-            there = start[first + half] <= a
-            first = first + half if there else first
-            count = count - half if there else half - 1
+        prefetch(start, at[j] + (among[j] >> 1))
+    for j in range(n):
+        a, first, count = np.uint32(key[j]), np.uint64(at[j]), np.uint64(among[j])
+        while count > 1:
+            # The count does not depend on what is found, and no branch does.
+            half = count >> np.uint64(1)
+            first += half * np.uint64(start[first + half] <= a)
+            count -= half
         at[j] = first
 
 
 @njit(cache=True, nogil=True)
-def _search_6(n: Word, key: U64, low: U64, hi: U64, lo: U64, at: I64, more: I64) -> None:
+def _search_6(n: Word, key: U64, low: U64, hi: U64, lo: U64, at: I64, among: I64) -> None:
     """As `_search_4` for addresses of two words."""
     for j in range(n):
-        h, w, first, count = key[j], low[j], at[j], more[j]
-        while count > 0:
-            half = (count + 1) >> 1
+        prefetch(hi, at[j] + (among[j] >> 1))
+        prefetch(lo, at[j] + (among[j] >> 1))
+    for j in range(n):
+        h, w, first, count = key[j], low[j], np.uint64(at[j]), np.uint64(among[j])
+        while count > 1:
+            half = count >> np.uint64(1)
             p = first + half
-            there = hi[p] < h or (hi[p] == h and lo[p] <= w)
-            first = p if there else first
-            count = count - half if there else half - 1
+            first += half * np.uint64((hi[p] < h) | ((hi[p] == h) & (lo[p] <= w)))
+            count -= half
         at[j] = first
 
 
@@ -297,7 +286,7 @@ def look_up(
     """
     rows, which = np.empty((2, BLOCK), np.int64), np.empty((2, BLOCK), np.int64)
     key, low = np.empty((2, BLOCK), np.uint64), np.empty(BLOCK, np.uint64)
-    at, more = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    at, among = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     for begin in range(0, table.size, BLOCK):
         n4, n6 = 0, 0
         for i in range(begin, min(begin + BLOCK, table.size)):
@@ -310,12 +299,12 @@ def look_up(
             n6 += v6
             n4 += not v6
         if n4:
-            _narrow_down(n4, which[0], key[0], tables_4, index_4, at, more)
-            _search_4(n4, key[0], start_4, at, more)
+            _narrow_down(n4, which[0], key[0], tables_4, index_4, at, among)
+            _search_4(n4, key[0], start_4, at, among)
             for j in range(n4):
                 payload[rows[0, j]], plen[rows[0, j]] = payload_4[at[j]], plen_4[at[j]]
         if n6:
-            _narrow_down(n6, which[1], key[1], tables_6, index_6, at, more)
-            _search_6(n6, key[1], low, hi_6, lo_6, at, more)
+            _narrow_down(n6, which[1], key[1], tables_6, index_6, at, among)
+            _search_6(n6, key[1], low, hi_6, lo_6, at, among)
             for j in range(n6):
                 payload[rows[1, j]], plen[rows[1, j]] = payload_6[at[j]], plen_6[at[j]]

@@ -170,6 +170,16 @@ def seek_many(key: U64, size: Word, words: U64, attributes: U32, slots: I64) -> 
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _copy(source: U64, s: Word, target: U64, t: Word) -> None:
+    """Copy a key."""
+    target[t, 0] = source[s, 0]
+    if source.shape[1] > 1:
+        # A loop alone would be made one for many words, which costs the most for the usual one.
+        for w in range(1, source.shape[1]):
+            target[t, w] = source[s, w]
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _open(s: Word, words: U64, attributes: U32, marks: U8, labels: U64) -> Word:
     """Make slot s free by moving rows up by one; returns 0 if that needs the last slot."""
     end = s
@@ -178,8 +188,7 @@ def _open(s: Word, words: U64, attributes: U32, marks: U8, labels: U64) -> Word:
     if end + 1 >= attributes.size:
         return 0
     for t in range(end, s, -1):
-        for w in range(words.shape[1]):
-            words[t, w] = words[t - 1, w]
+        _copy(words, t - 1, words, t)
         attributes[t] = attributes[t - 1]
         marks[t] = marks[t - 1]
     if labels.size:
@@ -199,8 +208,7 @@ def _close(s: Word, size: Word, words: U64, attributes: U32, marks: U8, labels: 
     """Take out the row at slot s: rows after it that are not at home move down by one."""
     t = s + 1
     while attributes[t] != np.uint32(0xFFFFFFFF) and _home(words[t, 0], size) < t:
-        for w in range(words.shape[1]):
-            words[t - 1, w] = words[t, w]
+        _copy(words, t, words, t - 1)
         attributes[t - 1] = attributes[t]
         marks[t - 1] = marks[t]
         if labels.size:
@@ -266,8 +274,7 @@ def update(
                     stop = i
                     break
                 count += 1
-                for w in range(width):
-                    words[s, w] = key[i, w]
+                _copy(key, i, words, s)
             marks[s] = mark
             same = there and attributes[s] == new[r]
             attributes[s] = new[r]
@@ -278,8 +285,7 @@ def update(
                 continue
         changes += 1
         if logged < room:
-            for w in range(width):
-                log[logged, w] = key[i, w]
+            _copy(key, i, log, logged)
         logged += 1
     # A full log stays at one more than it holds.
     state[0], state[2], state[3] = count, state[2] + changes, min(logged, room + 1)
@@ -291,12 +297,11 @@ def push_up(end: Word, kept: U8, words: U64, attributes: U32, marks: U8, labels:
     """Move the rows below slot `end` whose mark is in `kept` (256,) to the last slots, in their
     order, and drop the others; returns the first slot taken.
     """
-    target, width = np.int64(attributes.size - 1), words.shape[1]
+    target = np.int64(attributes.size - 1)
     for s in range(end - 1, -1, -1):
         # What is not kept is copied as well, to where the next row goes: cheaper than a branch.
         there = (attributes[s] != np.uint32(0xFFFFFFFF)) & (kept[marks[s]] != 0)
-        for w in range(width):
-            words[target, w] = words[s, w]
+        _copy(words, s, words, target)
         attributes[target] = attributes[s]
         marks[target] = marks[s]
         if labels.size:
@@ -324,13 +329,11 @@ def spread(begin: Word, size: Word, words: U64, attributes: U32, marks: U8, labe
     In place: if the last row has room, no row comes to stand behind where it comes from.
     """
     end, free = np.int64(0), np.int64(0)
-    width = words.shape[1]
     for s in range(begin, attributes.size):
         target = max(end, _home(words[s, 0], size))
         for t in range(free, target):
             _free(t, words, attributes)
-        for w in range(width):
-            words[target, w] = words[s, w]
+        _copy(words, s, words, target)
         attributes[target] = attributes[s]
         marks[target] = marks[s]
         if labels.size:
