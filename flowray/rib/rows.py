@@ -151,6 +151,7 @@ class BmpPeer:
             "peer_type": self.peer_type,
             "peer_type_str": _PEER_TYPES[self.peer_type] if named else "",
             "is_filtered": int(self.filtered),
+            "peer_tcp_port": 0,
             "tag": self.tag,
             "label": self.label,
             **self.view.columns,
@@ -224,7 +225,6 @@ def bmp_rows(
     internal = np.zeros(len(routes), np.int32)
     if routes.log_type is not None:
         internal[routes.log_type == LogType.DELETE] = 1
-    columns["peer_tcp_port"] = _numbers("peer_tcp_port", np.zeros(len(routes), np.uint16), None)
     columns["bmp_msg_type"] = _indexed(internal, ("route_monitor", "internal"))
     return _table(columns, len(routes), kinds[event])
 
@@ -233,17 +233,13 @@ def event_rows(kind: RowKind, rows: Iterable[Mapping[str, object]]) -> pa.Table:
     """Rows that are not of routes, from values by field: numbers, nanoseconds for times, texts,
     lists of texts; those that lack are null.
 
-    Those of a peer come from its `columns`. Raises KeyError for a field that rows of this kind have
-    not.
+    Raises KeyError for a field that rows of this kind have not.
     """
     rows = list(rows)
     keys = dict.fromkeys(key for row in rows for key in row)
     if unknown := [key for key in keys if key not in ROW_KINDS[kind]]:
         raise KeyError(f"{kind.name} rows have no {', '.join(unknown)}")
     columns = {key: _column(key, [row.get(key) for row in rows]) for key in keys}
-    if kind is RowKind.BMP_STATS:
-        # pmacct does not name the type of the peer in these.
-        columns["peer_type_str"] = _column("peer_type_str", [""] * len(rows))
     return _table(columns, len(rows), kind)
 
 
