@@ -365,6 +365,36 @@ def test_routes_that_are_not_of_prefixes() -> None:
     assert third["nlri"] == "ee0102"
 
 
+def test_evpn_and_link_state_rows_have_their_fields() -> None:
+    rd = bytes.fromhex("0000fbf000000007")
+    evpn = b"\x03\x11" + rd + bytes(4) + b"\x20" + bytes([192, 0, 2, 1])
+    node = pack("!HHI", 512, 4, 64496)
+    body = b"\x02" + bytes(8) + pack("!HH", 256, len(node)) + node
+    state = pack("!HH", 1, len(body)) + body
+    buf = np.frombuffer(evpn + state, np.uint8)
+    told = routes(
+        [LogType.UPDATE] * 3,
+        family=np.array([family_index(25, 70), family_index(16388, 71), 0], np.uint8),
+        rd=np.zeros(3, np.uint64),
+        rd_origin=np.zeros(3, np.uint8),
+        nlri=(buf, np.array([0, len(evpn), 0]), np.array([len(evpn), len(state), 0])),
+    )
+    named = attribute_set(attribute(T.LINK_STATE, pack("!HH", 1026, 2) + b"r1"))
+    table = bgp_rows(told, [BGP], lambda i: decode_attributes(named if i == 2 else SETS[i]), "log")
+    first, second, third = records(table, REFERENCE)
+    assert (first["nlri"], first["rd"], first["rd_origin"]) == (
+        "[3]:[0]:[32]:[192.0.2.1]", "0:64496:7", "bgp"
+    )  # fmt: skip
+    assert (first["route_type"], first["ethernet_tag"], first["ip"]) == (
+        "inclusive-multicast", 0, "192.0.2.1"
+    )  # fmt: skip
+    assert (second["nlri_type"], second["local_asn"], second["attr_node_name"]) == (
+        "node", 64496, "r1"
+    )  # fmt: skip
+    assert (second["afi"], second["safi"], second["ip_prefix"]) == (16388, 71, None)
+    assert third.keys() == first.keys() - {"nlri", "route_type", "ethernet_tag", "ip"}
+
+
 def test_stale_and_validated_routes() -> None:
     told = routes(stale=np.array([True, False, False]), roa=["v", "i", "u"])
     table = bgp_rows(told, [BGP], sets, "dump")
