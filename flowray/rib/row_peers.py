@@ -98,7 +98,6 @@ class BmpPeer:
             "peer_type": self.peer_type,
             "peer_type_str": _PEER_TYPES[self.peer_type] if named else "",
             "is_filtered": int(self.filtered),
-            "peer_tcp_port": 0,
             "tag": self.tag,
             "label": self.label,
             **self.view.columns,

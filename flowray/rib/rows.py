@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowray.arrow import arrow_type
-from flowray.rib.native_columns import Column, column, indexed
+from flowray.rib.native_columns import Column, column, indexed, taken
 from flowray.rib.route_columns import Event, LogType, RdOrigin, Routes, route_columns
 from flowray.rib.row_peers import BgpPeer, BmpPeer, BmpView
 from flowray.route_fields import ROUTE_FIELDS, ROW_KIND, ROW_KINDS, RowKind
@@ -61,6 +61,7 @@ def bmp_rows(
     internal = np.zeros(len(routes), np.int32)
     if routes.log_type is not None:
         internal[routes.log_type == LogType.DELETE] = 1
+    columns["peer_tcp_port"] = taken("peer_tcp_port", np.zeros(len(routes), np.int32), (0,))
     columns["bmp_msg_type"] = indexed(internal, ("route_monitor", "internal"))
     return _table(columns, len(routes), kinds[event])
 
