@@ -111,7 +111,7 @@ class BmpSession:
         """Octets that wait for the rest of their message."""
         return len(self._pending)
 
-    def receive(self, data: bytes, now_ns: int) -> list[Output]:
+    def receive(self, data: bytes | memoryview, now_ns: int) -> list[Output]:
         """Take octets as they came."""
         del now_ns  # routers give their own time
         if self.ended:
@@ -135,13 +135,13 @@ class BmpSession:
             return []
         return self._ending(f"no message within {self.settings.first_message_s:g} s")
 
-    def closed(self, now_ns: int) -> list[Output]:
-        """The connection is closed."""
+    def closed(self, now_ns: int, cause: str = "the router closed the connection") -> list[Output]:
+        """The connection is closed, or will be."""
         del now_ns
         if self.ended:
             return []
         cut = f" after {self.buffered} octets of a message" if self.buffered else ""
-        return self._ending(f"the router closed the connection{cut}")
+        return self._ending(f"{cause}{cut}")
 
     def _may_be_whole(self) -> bool:
         """Whether a message is complete, or its header such that it will never be."""
