@@ -93,7 +93,8 @@ class Captures:
     ) -> None:
         """Raises CaptureError for a file that cannot be read at all."""
         self.readers = [
-            CaptureReader(path, exporters, None, PACKETS_PER_BATCH, tcp_ports) for path in paths
+            CaptureReader(path, exporters, None, PACKETS_PER_BATCH, tcp_ports=tcp_ports)
+            for path in paths
         ]
 
     def __iter__(self) -> Iterator[Batch]:

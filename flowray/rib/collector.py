@@ -61,12 +61,11 @@ class RouteCollector:
         self._journal = Journal(streams, labels)
         self._bgp: dict[tuple[str, int], BgpRoutes] = {}
         self._bmp: dict[tuple[str, int], BmpRoutes] = {}
-        dump = settings.routes.streams
-        self._dumps: dict[Protocol, DumpSchedule] = {
-            protocol: DumpSchedule(found.every, found.slots)
-            for protocol, found in (("bgp", dump.bgp_dump), ("bmp", dump.bmp_dump))
-            if found is not None and f"{protocol}_dump" in streams
-        }
+        self._dumps: dict[Protocol, DumpSchedule] = {}
+        if (dump := settings.routes.streams.bgp_dump) is not None:
+            self._dumps["bgp"] = DumpSchedule(dump.every, dump.slots)
+        if (dump := settings.routes.streams.bmp_dump) is not None:
+            self._dumps["bmp"] = DumpSchedule(dump.every, dump.slots)
 
     # -- sessions ----------------------------------------------------------------------------------
 
@@ -202,8 +201,10 @@ class RouteCollector:
 
     def _causes(self) -> Counter[str]:
         total: Counter[str] = Counter()
-        for routes in (*self._bgp.values(), *self._bmp.values()):
-            total += routes.causes
+        for bgp in self._bgp.values():
+            total += bgp.causes
+        for bmp in self._bmp.values():
+            total += bmp.causes
         return total
 
 

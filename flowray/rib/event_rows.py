@@ -84,7 +84,7 @@ def _peer(peer: BmpPeer, *, typed: bool = True) -> Row:
         peer.peer_type,
         peer.is_filtered,
     ).columns
-    for of_session in ("bmp_router", "bmp_router_port", "peer_tcp_port", "tag", "label"):
+    for of_session in ("bmp_router", "bmp_router_port", "tag", "label"):
         del columns[of_session]
     if not typed:
         # pmacct has no name of the type in these rows.

@@ -17,13 +17,15 @@ BGP_PORT, BMP_PORT = 179, 11019
 def route_ports(settings: Settings) -> dict[int, Protocol]:
     """Destination ports of the sessions that a capture may hold."""
     ports: dict[int, Protocol] = {}
-    for protocol, listen, known in (
-        ("bgp", settings.listen.bgp, BGP_PORT),
-        ("bmp", settings.listen.bmp, BMP_PORT),
-    ):
-        if listen is not None:
-            ports[known] = ports[int(listen.address.rpartition(":")[2])] = protocol
+    if (bgp := settings.listen.bgp) is not None:
+        ports[BGP_PORT] = ports[_port(bgp.address)] = "bgp"
+    if (bmp := settings.listen.bmp) is not None:
+        ports[BMP_PORT] = ports[_port(bmp.address)] = "bmp"
     return ports
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 class RouteReplay:
@@ -38,7 +40,7 @@ class RouteReplay:
 
     def feed(self, batch: SegmentBatch) -> None:
         """Take segments in capture order."""
-        for event in self._streams.feed(batch):
+        for event in self._streams.receive(batch):
             stream = event.stream
             protocol = self._ports[stream.port]
             address = address_text(stream.source_hi, stream.source_lo)
