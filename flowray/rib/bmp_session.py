@@ -15,7 +15,6 @@ from flowray.rib.bmp_events import (
     Discarded,
     Ended,
     Initiation,
-    Marks,
     Mirroring,
     Output,
     PeerDown,
@@ -25,6 +24,7 @@ from flowray.rib.bmp_events import (
     Termination,
 )
 from flowray.rib.bmp_peers import BmpPeer, BmpPeers
+from flowray.rib.bmp_route_marks import joined_marks, plain_marks, tlvs_beside
 from flowray.wire.bgp import bmp, bmp_kernels
 from flowray.wire.bgp.bmp import BmpError, MessageType, PeerHeader, Tlv
 from flowray.wire.bgp.bmp_route_tlvs import PathMark, read_route_tlvs
@@ -230,11 +230,11 @@ class BmpSession:
         if not len(good):
             return []
         updates = Updates(buf, update[good], octets[good], context[good], time_ns[good])
+        batch = RouteMonitoring(updates, peer[good], None, ())
         rows = np.flatnonzero(more[good])
         if not len(rows):
-            return [RouteMonitoring(updates, peer[good], None, ())]
+            return [batch]
         chosen = good[rows]
-        batch = RouteMonitoring(updates, peer[good], None, ())
         return [self._with_tlvs(batch, rows, offset[chosen], length[chosen], kind[chosen])]
 
     def _with_tlvs(
@@ -244,31 +244,28 @@ class BmpSession:
         the messages in these rows.
         """
         updates = batch.updates
-        marks: list[tuple[int, PathMark]] = []
+        begin, end = offset + _BODY, offset + length
+        marks, plain = plain_marks(
+            updates.buf, begin, end, updates.offset[rows], kind, self.settings.path_marking
+        )
+        marks.message[:] = rows[marks.message]
+        found: list[tuple[int, PathMark]] = []
         others: list[tuple[int, Tlv]] = []
-        for row, at, octets, update_type in zip(
-            rows.tolist(), offset.tolist(), length.tolist(), kind.tolist(), strict=True
-        ):
-            begin, end = int(updates.offset[row]), at + octets
+        for i in np.flatnonzero(~plain).tolist():
+            row, update_type = int(rows[i]), int(kind[i])
             try:
-                if update_type < 0:
-                    begin += int(updates.length[row])
-                    tlvs = _indexed_tlvs(updates.buf, begin, end)
-                else:
-                    tlvs = _indexed_tlvs(updates.buf, at + _BODY, begin - _TLV_HEADER)
-                    begin += int.from_bytes(updates.buf[begin - 4 : begin - 2].tobytes())
-                    tlvs += _indexed_tlvs(updates.buf, begin, end)
+                tlvs = tlvs_beside(updates, row, int(begin[i]), int(end[i]), update_type)
             except BmpError:
                 self._refuse(MessageType.ROUTE_MONITORING, TLVS, int(batch.peers[row]))
                 continue
             told = read_route_tlvs(tlvs, update_type, self.settings.path_marking)
-            marks += [(row, mark) for mark in told.marks]
+            found += [(row, mark) for mark in told.marks]
             others += [(row, tlv) for tlv in told.others]
             if told.capabilities:
                 updates.context[row] = self._peers.context_by(
                     int(updates.context[row]), told.capabilities
                 )
-        return RouteMonitoring(updates, batch.peers, _marks(marks), tuple(others))
+        return RouteMonitoring(updates, batch.peers, joined_marks(marks, found), tuple(others))
 
     def _message(self, kind: int, data: bytes) -> list[Output]:
         """A whole message that is no Route Monitoring."""
@@ -353,7 +350,6 @@ _OF_PEERS = frozenset(
     }
 )
 _BODY = bmp.COMMON_HEADER + bmp.PEER_HEADER
-_TLV_HEADER = 6
 
 
 def _open(message: bytes) -> Open | None:
@@ -364,18 +360,3 @@ def _open(message: bytes) -> Open | None:
         return Open.decode(message[_HEADER:])
     except MessageError:
         return None
-
-
-def _indexed_tlvs(buf: U8, begin: int, end: int) -> tuple[Tlv, ...]:
-    return bmp.read_tlvs(buf[begin:end].tobytes(), version=4, indexed=True)
-
-
-def _marks(rows: list[tuple[int, PathMark]]) -> Marks | None:
-    if not rows:
-        return None
-    return Marks(
-        np.array([row for row, _ in rows], np.int64),
-        np.array([mark.index for _, mark in rows], np.int64),
-        np.array([mark.status for _, mark in rows], np.uint32),
-        np.array([-1 if mark.reason is None else mark.reason for _, mark in rows], np.int64),
-    )
