@@ -105,7 +105,7 @@ class BmpPeers:
         self.seed = np.uint64(secrets.randbits(64))
         self.table: U64 = np.zeros((_FIRST_SLOTS, HEADER_COLUMNS), np.uint64)
         self.context_of: I64 = np.full((16, 2), -1, np.int64)
-        self._most_slots = max(_FIRST_SLOTS, 1 << (8 * limit).bit_length())
+        self._most_slots = max(_FIRST_SLOTS, 1 << (4 * limit).bit_length())
         self._headers = 0
         self._views: dict[tuple[Identity, bool, bool, bool], int] = {}
         self._sessions: dict[Identity, _Session] = {}

@@ -42,7 +42,7 @@ class BmpSessionSettings:
     """
 
     max_message: int = 1 << 20
-    max_peers: int = 4096
+    max_peers: int = 16384
     first_message_s: float = 60.0
     require_peer_up: bool = True
     path_marking: int | None = None
