@@ -94,12 +94,12 @@ class BmpPeers:
 
     `table` finds peers by header, for `bmp_kernels.find_peers`: it is filled as headers come by and
     emptied when it is full. `context_of` (peers or more, 2) int64 has the context of each without
-    and with AS numbers of four octets, -1 while `require_peer_up` and the peer is not up.
+    and with AS numbers of four octets, -1 while it is not up, but for types in `without_peer_up`.
     """
 
-    def __init__(self, limit: int, *, require_peer_up: bool = True) -> None:
+    def __init__(self, limit: int, without_peer_up: frozenset[int]) -> None:
         self.limit = limit
-        self.require_peer_up = require_peer_up
+        self.without_peer_up = without_peer_up
         self.peers: list[BmpPeer] = []
         # A secret seed keeps a sender from choosing headers that collide.
         self.seed = np.uint64(secrets.randbits(64))
@@ -109,6 +109,7 @@ class BmpPeers:
         self._headers = 0
         self._views: dict[tuple[Identity, bool, bool, bool], int] = {}
         self._sessions: dict[Identity, _Session] = {}
+        self._by_address: dict[tuple[int, int, int, int], list[_Session]] = {}
         self._contexts: dict[tuple[bool, int], int] = {}
         self._known: list[tuple[bool, int]] = []
 
@@ -165,7 +166,10 @@ class BmpPeers:
         )
         self.peers.append(peer)
         self._views[view] = peer.index
-        session = self._sessions.setdefault(identity, _Session())
+        session = self._sessions.get(identity)
+        if session is None:
+            session = self._sessions[identity] = _Session()
+            self._by_address.setdefault(identity[:4], []).append(session)
         session.views.append(peer.index)
         if peer.index >= len(self.context_of):
             more = np.full_like(self.context_of, -1)
@@ -205,18 +209,25 @@ class BmpPeers:
             self._settle(session, self.peers[index])
 
     def down(self, peer: BmpPeer) -> tuple[int, ...]:
-        """Peer Down: indices of all views of the peer, whose routes are gone."""
-        session = self._sessions[peer.identity]
-        session.up, session.add_path_in, session.add_path_out = False, 0, 0
-        for index in session.views:
-            self._settle(session, self.peers[index])
-        return tuple(session.views)
+        """Peer Down: indices of all views of the peer, whose routes are gone.
+
+        Some routers have forgotten the BGP id by then and write 0, which none has: it is about
+        whoever is at the address.
+        """
+        sessions = [self._sessions[peer.identity]]
+        if not peer.bgp_id:
+            sessions = self._by_address[peer.identity[:4]]
+        for session in sessions:
+            session.up, session.add_path_in, session.add_path_out = False, 0, 0
+            for index in session.views:
+                self._settle(session, self.peers[index])
+        return tuple(index for session in sessions for index in session.views)
 
     def _settle(self, session: _Session, peer: BmpPeer) -> None:
         """Bring a view into line with its session."""
         peer.peer_up = session.up
         bits = session.add_path_out if peer.is_out else session.add_path_in
-        known = session.up or not self.require_peer_up
+        known = session.up or peer.peer_type in self.without_peer_up
         for four_octets in (False, True):
             self.context_of[peer.index, int(four_octets)] = (
                 self._context(four_octets, bits) if known else -1

@@ -26,25 +26,28 @@ from flowray.rib.bmp_events import (
 from flowray.rib.bmp_peers import BmpPeer, BmpPeers
 from flowray.rib.bmp_route_marks import joined_marks, plain_marks, tlvs_beside
 from flowray.wire.bgp import bmp, bmp_kernels
-from flowray.wire.bgp.bmp import BmpError, MessageType, PeerHeader, Tlv
+from flowray.wire.bgp.bmp import BmpError, MessageType, PeerHeader, PeerType, Tlv
 from flowray.wire.bgp.bmp_route_tlvs import PathMark, read_route_tlvs
 from flowray.wire.bgp.events import I64, U8, Contexts, Updates
 from flowray.wire.bgp.messages import MessageError, Notification
 from flowray.wire.bgp.open import Open
+
+LOC_RIBS: frozenset[int] = frozenset({PeerType.LOC_RIB})
+"""Peer types behind which there is no BGP session."""
 
 
 @dataclass(frozen=True, slots=True)
 class BmpSessionSettings:
     """What a session may take: octets of a message, peers (each policy view counts), seconds until
     the first message. Routes of a peer whose Peer Up was not seen are discarded, as pmacct does,
-    unless `require_peer_up` is off. `path_marking` is the type of the Path Marking TLV if it is not
-    that of the draft.
+    but for peers of the types `without_peer_up`: of a Loc-RIB, GoBGP sends none. `path_marking` is
+    the type of the Path Marking TLV if it is not that of the draft.
     """
 
     max_message: int = 1 << 20
     max_peers: int = 16384
     first_message_s: float = 60.0
-    require_peer_up: bool = True
+    without_peer_up: frozenset[int] = LOC_RIBS
     path_marking: int | None = None
 
 
@@ -86,7 +89,7 @@ class BmpSession:
         self.messages = 0
         self.discarded: Counter[str] = Counter()
         """Messages not taken, by cause."""
-        self._peers = BmpPeers(settings.max_peers, require_peer_up=settings.require_peer_up)
+        self._peers = BmpPeers(settings.max_peers, settings.without_peer_up)
         self._pending = bytearray()
         self._cause = ""
         self._refused: Counter[tuple[int, str, int]] = Counter()
