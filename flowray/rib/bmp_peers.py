@@ -12,9 +12,10 @@ import numpy as np
 from flowray.wire.bgp.bmp import PeerHeader
 from flowray.wire.bgp.bmp_kernels import HEADER_COLUMNS, add_header
 from flowray.wire.bgp.capabilities import AddPath, Capability, FourOctetAs
-from flowray.wire.bgp.events import I64, U8, U64, Contexts
+from flowray.wire.bgp.events import I64, U8, U64, Contexts, Updates
 from flowray.wire.bgp.families import UNKNOWN_FAMILY, family_index
 from flowray.wire.bgp.open import Open
+from flowray.wire.bgp.path_id_kernels import find_path_ids
 
 Identity: TypeAlias = tuple[int, int, int, int, int]
 """Peer type, distinguisher, words of the address, BGP id: what Peer Up and Peer Down are about."""
@@ -105,6 +106,7 @@ class BmpPeers:
         self.seed = np.uint64(secrets.randbits(64))
         self.table: U64 = np.zeros((_FIRST_SLOTS, HEADER_COLUMNS), np.uint64)
         self.context_of: I64 = np.full((16, 2), -1, np.int64)
+        self._plain: U64 = np.zeros(16, np.uint64)
         self._most_slots = max(_FIRST_SLOTS, 1 << (4 * limit).bit_length())
         self._headers = 0
         self._views: dict[tuple[Identity, bool, bool, bool], int] = {}
@@ -133,6 +135,22 @@ class BmpPeers:
                 bit = _bit(record.afi, record.safi)
                 add_path = add_path | bit if record.mode in _ANY else add_path & ~bit
         return self._context(four_octets, add_path)
+
+    def correct_contexts(self, updates: Updates, peers: I64) -> None:
+        """Give UPDATEs of peers (n,) whose NLRI lack the path identifiers that were negotiated
+        contexts that say so.
+        """
+        negotiated = self.contexts.add_path[updates.context]
+        if not negotiated.any():
+            return
+        found = negotiated.copy()
+        find_path_ids(updates.buf, updates.offset, updates.length, peers, self._plain, found)
+        changed = found != negotiated
+        for context in np.unique(updates.context[changed]).tolist():
+            of_context = changed & (updates.context == context)
+            for bits in np.unique(found[of_context]).tolist():
+                other = self._context(self._known[context][0], bits)
+                updates.context[of_context & (found == bits)] = other
 
     def _context(self, four_octets: bool, add_path: int) -> int:
         """Index of a context: there are at most two for each set of families."""
@@ -174,6 +192,7 @@ class BmpPeers:
         if peer.index >= len(self.context_of):
             more = np.full_like(self.context_of, -1)
             self.context_of = np.concatenate([self.context_of, more])
+            self._plain = np.concatenate([self._plain, np.zeros_like(self._plain)])
         self._settle(session, peer)
         return peer
 
@@ -207,6 +226,7 @@ class BmpPeers:
         session.up, session.add_path_in, session.add_path_out = True, into, out
         for index in session.views:
             self._settle(session, self.peers[index])
+            self._plain[index] = 0
 
     def down(self, peer: BmpPeer) -> tuple[int, ...]:
         """Peer Down: indices of all views of the peer, whose routes are gone.

@@ -233,6 +233,7 @@ class BmpSession:
         if not len(good):
             return []
         updates = Updates(buf, update[good], octets[good], context[good], time_ns[good])
+        peers.correct_contexts(updates, peer[good])
         batch = RouteMonitoring(updates, peer[good], None, ())
         rows = np.flatnonzero(more[good])
         if not len(rows):

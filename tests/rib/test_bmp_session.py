@@ -457,3 +457,25 @@ def test_time_of_no_message_overflows() -> None:
     batch = routes(feed(s, make.peer_up(peer), make.route_monitoring(peer)))
     assert batch.updates.time_ns.dtype == np.int64
     assert batch.updates.time_ns[0] == 0xFFFF_FFFF * 1_000_000_000 + 0xFFFF_FFFF * 1000
+
+
+def test_path_identifiers_that_are_left_out() -> None:
+    s = session()
+    able = make.bgp_open(65000, make.add_path((1, 1, 3)))
+    before, after, out = Peer(), Peer(flags=0x40), Peer(flags=0x10)
+    plain = make.update(b"\0\0\0\0\x10\x0a\x01")
+    identified = make.update(b"\0\0\0\0\0\0\0\x01\x10\x0a\x01")
+    either = make.update(b"\0\0\0\0\x18\x0a\x01\x02\x18\x0a\x01\x03")
+    told = feed(
+        s,
+        make.peer_up(before, able, able),
+        make.route_monitoring(before, identified),
+        make.route_monitoring(after, plain),
+        make.route_monitoring(before, either),
+        make.route_monitoring(after, either),
+        make.route_monitoring(out, either),
+    )
+    expected = [V4_UNICAST, 0, V4_UNICAST, 0, V4_UNICAST]
+    assert contexts(s, routes(told)) == [(True, bits) for bits in expected]
+    told = feed(s, make.peer_up(before, able, able), make.route_monitoring(after, either))
+    assert contexts(s, routes(told)) == [(True, V4_UNICAST)]
