@@ -25,8 +25,9 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 @kernel
 def _copy(source: Bytes, pos: int, end: int, target: Bytes, to: int) -> int:
+    """Copy octets; returns where the copy ends. Unsigned indices, so that it is done by vectors."""
     for k in range(end - pos):
-        target[to + k] = source[pos + k]
+        target[np.uint64(to + k)] = source[np.uint64(pos + k)]
     return to + end - pos
 
 

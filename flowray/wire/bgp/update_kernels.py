@@ -241,7 +241,8 @@ def _say(
     attributes: Words32,
 ) -> None:
     """Fill what the events m..until have in common."""
-    for row in range(m, until):
+    for k in range(until - m):
+        row = np.uint64(m + k)
         message[row] = i
         action[row] = verb
         family[row] = kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from hypothesis import strategies as st
@@ -54,12 +55,14 @@ wide = st.one_of(numbers, st.integers(0, 0xFFFFFFFF))
 octets4 = st.binary(min_size=4, max_size=4)
 
 
+@cache
 def _paths(*, four: bool) -> st.SearchStrategy[list[tuple[int, list[int]]]]:
     number = wide if four else numbers
     segment = st.tuples(st.integers(1, 4), st.lists(number, min_size=1, max_size=4))
     return st.lists(segment, max_size=4)
 
 
+@cache
 def _attributes(*, four: bool) -> st.SearchStrategy[bytes]:
     """One attribute other than NEXT_HOP and MP_…, mostly well-formed."""
     sized = st.binary(max_size=24)
@@ -91,6 +94,7 @@ def _attributes(*, four: bool) -> st.SearchStrategy[bytes]:
     )
 
 
+@cache
 def _nlri(family: int) -> st.SearchStrategy[bytes]:
     """One NLRI of a family without path identifier."""
     row = FAMILIES[family]
