@@ -12,15 +12,23 @@ from typing import Any
 import typer
 
 from flowray.replay import Replay, SinkFor, Summary
+from flowray.rib.replay import route_ports
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.defaults import DEFAULT
 from flowray.settings.load import load_settings, parse_settings
 from flowray.sinks.base import Sink
 from flowray.sinks.files import FileKind, OneFileSink
-from flowray.sinks.opening import check_sinks, one_file, open_sinks
+from flowray.sinks.opening import (
+    check_sinks,
+    one_file,
+    one_stream_file,
+    open_sinks,
+    open_stream,
+)
 from flowray.wire.capture_merge import merge_captures
-from flowray.wire.packets import Exporters, PacketBatch
+from flowray.wire.packets import Exporters
 from flowray.wire.pcap import CaptureReader
+from flowray.wire.segments import Batch
 
 EXIT_UNSTORED = 2
 
@@ -52,6 +60,10 @@ class Outputs:
         return self._sinks[view]
 
     def _open(self, view: str) -> list[Sink]:
+        if view in self._program.streams:
+            if self._out is None:
+                return open_stream(self._program, view)
+            return [one_stream_file(self._program, view, self._out, self._kind)]
         if self._out is None:
             return open_sinks(self._program, view)
         return [one_file(self._program, view, self._out, self._kind)]
@@ -76,11 +88,16 @@ def sinks_for(program: Program, out: Path | None, kind: FileKind) -> Outputs:
 class Captures:
     """The captures of a replay, merged by capture time, with their progress."""
 
-    def __init__(self, paths: Sequence[Path], exporters: Exporters) -> None:
+    def __init__(
+        self, paths: Sequence[Path], exporters: Exporters, tcp_ports: frozenset[int] = frozenset()
+    ) -> None:
         """Raises CaptureError for a file that cannot be read at all."""
-        self.readers = [CaptureReader(path, exporters, None, PACKETS_PER_BATCH) for path in paths]
+        self.readers = [
+            CaptureReader(path, exporters, None, PACKETS_PER_BATCH, tcp_ports=tcp_ports)
+            for path in paths
+        ]
 
-    def __iter__(self) -> Iterator[PacketBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         if len(self.readers) == 1:
             yield from self.readers[0]
         else:
@@ -97,7 +114,7 @@ class Captures:
         return [{"path": r.path, **asdict(r.report)} for r in self.readers]
 
 
-def progress(captures: Captures, *, quiet: bool) -> Iterator[PacketBatch]:
+def progress(captures: Captures, *, quiet: bool) -> Iterator[Batch]:
     """The batches of captures, behind a progress bar."""
     if quiet:
         yield from captures
@@ -144,7 +161,8 @@ def replay_here(
 ) -> Summary:
     """Replay in this process."""
     run = Replay(program, sinks)
-    captures = Captures(inputs, run.collector.exporters)
+    ports = frozenset(route_ports(program.settings))
+    captures = Captures(inputs, run.collector.exporters, ports)
     for batch in progress(captures, quiet=quiet):
         run.feed(batch)
     summary = run.finish()

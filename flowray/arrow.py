@@ -1,8 +1,8 @@
 """Native batches as Arrow tables and back: what shards, aggregators and sinks hand each other.
 
 A column per field, named by primitive: numbers in the smallest unsigned type that holds their bits,
-addresses as fixed_size_binary(16) in network order, MAC addresses as uint64, times as int64
-nanoseconds, interned values as dictionaries of binary.
+addresses as fixed_size_binary(16) in network order, prefixes as fixed_size_binary(18), MAC
+addresses as uint64, times as int64 nanoseconds, interned values as dictionaries of binary.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def arrow_type(field: Field) -> pa.DataType:
     """Type of a field's column."""
     if field.kind is Kind.ADDRESS:
         return pa.binary(16)
+    if field.kind is Kind.PREFIX:
+        return pa.binary(18)
     if field.kind is Kind.TIME:
         return pa.int64()
     if field.kind.interned:

@@ -17,7 +17,11 @@ or egress counter).
 
 
 class Kind(StrEnum):
-    """How the native word(s) of a field are read and rendered."""
+    """How the native word(s) of a field are read and rendered.
+
+    Texts of `WORDS` are several values separated by blanks. `PREFIX` (an address of 16 octets, then
+    4 or 6 and the length in bits) and `MEMBERS` (JSON of an object) stand in tables only.
+    """
 
     UINT = "uint"
     FLAGS = "flags"
@@ -29,9 +33,12 @@ class Kind(StrEnum):
     MAC = "mac"
     TIME = "time"
     TEXT = "text"
+    WORDS = "words"
     BYTES = "bytes"
     LABELS = "labels"
     SEGMENTS = "segments"
+    PREFIX = "prefix"
+    MEMBERS = "members"
 
     @property
     def words(self) -> int:
@@ -41,7 +48,10 @@ class Kind(StrEnum):
     @property
     def interned(self) -> bool:
         """True if the word is an id of an `Interner` rather than the value."""
-        return self in (Kind.TEXT, Kind.BYTES, Kind.LABELS, Kind.SEGMENTS)
+        return self in _INTERNED
+
+
+_INTERNED = frozenset({Kind.TEXT, Kind.WORDS, Kind.BYTES, Kind.LABELS, Kind.SEGMENTS, Kind.MEMBERS})
 
 
 class Role(StrEnum):

@@ -9,11 +9,16 @@ from typing import Any
 
 from flowray.ingest.collector import Collector
 from flowray.ingest.ledger import Snapshot, ViewAccount, merge_snapshots, problems
+from flowray.rib.collector import RouteCollector
+from flowray.rib.journal import Labels
+from flowray.rib.replay import RouteReplay
+from flowray.rib.streams import Stream
 from flowray.settings.compile import Program
 from flowray.sinks.base import Sink
 from flowray.views.aggregate import END_OF_INPUT, Aggregator
 from flowray.views.view import Partial
 from flowray.wire.packets import PacketBatch
+from flowray.wire.segments import SegmentBatch
 
 HAND_OVER_ROWS = 1 << 20
 """Rows of open partials at which a replay hands over. Live, a second's worth does."""
@@ -62,17 +67,29 @@ class Replay:
             for plan in program.views
             for p in range(plan.partitions)
         }
+        self.routes = None if program.join is None else _routes(program, sinks)
         self._clock = 0
         self._started = (time.monotonic(), time.process_time())
 
-    def feed(self, batch: PacketBatch) -> None:
+    def feed(self, batch: PacketBatch | SegmentBatch) -> None:
         """Take a batch in capture order."""
         if not len(batch):
             return
-        self.collector.feed(batch)
         self._clock = max(self._clock, int(batch.arrival[-1]))
+        if isinstance(batch, SegmentBatch):
+            assert self.routes is not None, "segments are read for the ports of listeners alone"
+            self.routes.feed(batch)
+            return
+        self._join(int(batch.arrival[0]))
+        self.collector.feed(batch)
         if self.collector.pending_rows >= HAND_OVER_ROWS:
             self._hand_over(self._clock)
+
+    def _join(self, now_ns: int) -> None:
+        """Have flows joined with the routes as they are now."""
+        if self.routes is not None and (snapshot := self.routes.news(now_ns)) is not None:
+            assert self.collector.join is not None
+            self.collector.join.install(snapshot)
 
     def _hand_over(self, watermark: int) -> None:
         for partial in self.collector.hand_over(watermark):
@@ -88,18 +105,29 @@ class Replay:
     def end_of_input(self) -> None:
         """Hand over what is open and close every window."""
         self._hand_over(END_OF_INPUT)
+        if self.routes is not None:
+            self.routes.collector.flush(self._clock)
 
     def finish(self) -> Summary:
         """Close windows and sinks; what the run did."""
         self.end_of_input()
         for aggregator in self.aggregators.values():
             aggregator.close()
+        if self.routes is not None:
+            self.routes.collector.close_streams()
         return summarise(
             [self.collector.snapshot()],
             self.collector.sets_held,
             list(self.aggregators.values()),
             self._started,
         )
+
+
+def _routes(program: Program, sinks: SinkFor) -> RouteReplay:
+    streams = {name: Stream(name, sinks(name, 0)) for name in program.streams}
+    settings = program.settings
+    labels = Labels(program.labels, frozenset(settings.maps.labels_apply_to))
+    return RouteReplay(settings, RouteCollector(settings, streams, labels, recorded=True))
 
 
 def aggregator_snapshot(aggregator: Aggregator) -> Snapshot:

@@ -22,7 +22,7 @@ from flowray.hashing import MISSING, U64, Index, Interner
 from flowray.ingest import join_kernels as k
 from flowray.rib.lpm import look_up
 from flowray.rib.snapshot import Instance, Snapshot
-from flowray.wire.bgp.attribute_store import NO_COLUMNS, AttributeColumns
+from flowray.wire.bgp.attribute_store import AttributeColumns
 from flowray.wire.bgp.attributes import Attributes, decode_attributes
 from flowray.wire.bgp.distinguisher import rd_number
 from flowray.wire.packets import Exporters, address_words
@@ -33,6 +33,9 @@ the longer prefix, routes at equal length.
 """
 
 U32 = npt.NDArray[np.uint32]
+
+NOWHERE = 1 << 62
+"""Number of no table. (An `Index` takes any number but the highest.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,9 @@ _TEXTS: dict[str, Callable[[Attributes], str]] = {
 }
 
 
+_NO_COLUMNS = AttributeColumns.empty(1)
+
+
 class RouteJoin:
     """Joins the records of one shard. Not thread-safe."""
 
@@ -195,17 +201,20 @@ class RouteJoin:
 
     def _place(self, exporter: int, rd_id: int, address: str, rd: bytes) -> None:
         """Where records of an exporter and RD are looked up."""
-        place = fall_back = 0
-        rung = Rung.NO_SNAPSHOT
+        place = fall_back = NOWHERE
+        rung: int = Rung.NO_SNAPSHOT
         if (s := self.snapshot) is not None:
             rung = Rung.NO_ROUTER
             router = s.routers.get(address_words(self._routers(address)))
             if router is not None:
                 number = rd_number(rd.decode())
-                place = 0 if number is None else _tables(s, router, number)
+                if number is not None:
+                    place = s.instances.get(Instance(router, number), NOWHERE)
+                    rung = Rung.INSTANCE if number else Rung.GLOBAL
                 if self._plan.global_fall_back and number != 0:
-                    fall_back = _tables(s, router, 0)
-                rung = Rung.NO_TABLE if not place else Rung.INSTANCE if number else Rung.GLOBAL
+                    fall_back = s.instances.get(Instance(router, 0), NOWHERE)
+                if place == NOWHERE:
+                    rung = Rung.NO_TABLE
                 rung |= Rung.STALE if s.stale[router] else 0
         self._places.put(exporter, rd_id, place)
         self._fall_backs.put(exporter, rd_id, fall_back)
@@ -219,7 +228,7 @@ class RouteJoin:
             self._fill_rung(c, side, match, texts)
         if self.snapshot is not None:
             self._fill_texts(c, side, match.payload, self.snapshot, texts)
-        columns = self.snapshot.columns if self.snapshot is not None else NO_COLUMNS
+        columns = self.snapshot.columns if self.snapshot is not None else _NO_COLUMNS
         self._take(c, side.numbers, columns, match.payload, k.take_always)
         as_payload, take = self._by(self._plan.as_numbers, c, side, match)
         self._take(c, self._as_fields(side), columns, as_payload, take)
@@ -233,15 +242,12 @@ class RouteJoin:
         s = self.snapshot
         if s is None:
             return _Match(np.full(n, k.NO_ROUTE), np.zeros(n, np.uint8), np.zeros(n, np.bool_))
-        tables = np.empty(n, np.int64)
-        k.choose_tables(places, hi, lo, tables)
-        payload, plen = look_up(s.forest, tables, hi, lo)
+        payload, plen = look_up(s.forest, places.view(np.int64), hi, lo)
         fell_back = np.zeros(n, np.bool_)
         if self._plan.global_fall_back:
             lost = np.flatnonzero(payload == k.NO_ROUTE)
             again = self._fall_backs.get_many(c["_exporter"][lost], c["mpls_vpn_rd"][lost])
-            k.choose_tables(again, hi[lost], lo[lost], tables[: lost.size])
-            payload[lost], plen[lost] = look_up(s.forest, tables[: lost.size], hi[lost], lo[lost])
+            payload[lost], plen[lost] = look_up(s.forest, again.view(np.int64), hi[lost], lo[lost])
             fell_back[lost] = payload[lost] != k.NO_ROUTE
         if s.paths.size:
             hop = c["peer_dst_ip"] if "peer_dst_ip" in c.layout else np.zeros((2, n), np.uint64)
@@ -332,9 +338,3 @@ class RouteJoin:
         render = _TEXTS[kind]
         decoded = (decode_attributes(s.attribute_set(i)) for i in new.tolist())
         ids[new] = texts.add_all(render(a).encode() for a in decoded)
-
-
-def _tables(s: Snapshot, router: int, rd: int) -> int:
-    """The tables of a routing instance as a place: see `join_kernels.choose_tables`."""
-    v4, v6 = (s.instances.get(Instance(router, rd, version), -1) + 1 for version in (4, 6))
-    return v4 << 32 | v6

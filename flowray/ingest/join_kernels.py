@@ -17,23 +17,10 @@ MANY_PATHS = np.uint32(1 << 31)
 UNSET = np.uint64(0xFFFFFFFFFFFFFFFF)
 """Mark of a text that no record needed yet."""
 
-_V4 = np.uint64(0xFFFF)
-_SHIFT = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 
 Array = Any
 """Arrays of several types, told to numba by the call."""
-
-
-@njit(cache=True, nogil=True)
-def choose_tables(places: U64, hi: U64, lo: U64, tables: Array) -> None:
-    """tables[i] (int64) of a place (table of IPv4 + 1) << 32 | (table of IPv6 + 1), by the family
-    of address i; -1 for none.
-    """
-    for i in range(places.size):
-        v4 = hi[i] == 0 and (lo[i] >> _SHIFT) == _V4
-        place = places[i] >> _SHIFT if v4 else places[i] & _LOW
-        tables[i] = np.int64(place) - 1
 
 
 @njit(cache=True, nogil=True)

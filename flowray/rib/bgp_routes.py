@@ -14,6 +14,7 @@ from flowray.rib.bgp_session import (
     Opened,
     Output,
     RefreshMark,
+    State,
     UpdatesReceived,
 )
 from flowray.rib.journal import Journal
@@ -45,6 +46,11 @@ class BgpRoutes:
         self._contexts: Contexts | None = None
         self._number: int | None = None
         self._warned = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the session is not over."""
+        return self.session.state is not State.IDLE
 
     def take(self, output: Output, now_ns: int) -> list[Output]:
         """Act on an output of the session; what the session says to that."""
@@ -121,7 +127,7 @@ class BgpRoutes:
         """End-of-RIB: of restored routes, those not announced again are gone."""
         assert self._number is not None
         for family in families.tolist():
-            self._journal.removed(self._rib.end_restart(self._number, family), now_ns)
+            self._journal.removed(self._rib, self._rib.end_restart(self._number, family), now_ns)
 
     def _refreshed(self, output: RefreshMark, now_ns: int) -> None:
         if self._number is None:
@@ -130,10 +136,10 @@ class BgpRoutes:
             self._rib.begin_refresh(self._number, output.family)
         else:
             removed = self._rib.end_refresh(self._number, output.family)
-            self._journal.removed(removed, now_ns)
+            self._journal.removed(self._rib, removed, now_ns)
 
     def _ended(self, output: Ended, now_ns: int) -> None:
         log.info("bgp peer %s: session over, %s", self.session.peer, output.reason)
         if self._number is not None:
-            self._journal.removed(self._rib.drop(self._number), now_ns)
+            self._journal.removed(self._rib, self._rib.drop(self._number), now_ns)
             self._number = None

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from ipaddress import IPv4Address
+from collections.abc import Iterable
 
 import numpy as np
 
-from flowray.rib.bmp_peers import BmpPeer
-from flowray.rib.bmp_session import (
-    BmpSession,
+from flowray.rib.bmp_events import (
     Discarded,
     Ended,
     Initiation,
@@ -22,8 +20,10 @@ from flowray.rib.bmp_session import (
     Statistics,
     Termination,
 )
+from flowray.rib.bmp_peers import BmpPeer
+from flowray.rib.bmp_session import BmpSession
 from flowray.rib.journal import Journal
-from flowray.rib.peers import Peer, PolicyView
+from flowray.rib.peers import Peer, policy_view
 from flowray.rib.rib import Rib
 from flowray.wire.bgp.events import Action
 from flowray.wire.bgp.update import CAUSES, parse_updates
@@ -47,7 +47,7 @@ class BmpRoutes:
             self._monitored(output, now_ns)
         elif isinstance(output, PeerDown):
             self._journal.bmp_event(self.session, output, now_ns)
-            self._removed(output.down, now_ns)
+            self._removed([self.session.peers[i] for i in output.views], now_ns)
         elif isinstance(output, Ended):
             log.info("bmp router %s: session over, %s", self.session.address, output.cause)
             self._removed(self.session.peers, now_ns)
@@ -55,7 +55,7 @@ class BmpRoutes:
             self.causes[output.cause] += output.messages
             log.warning(
                 "bmp router %s: %d messages of type %d discarded (%s)",
-                self.session.address, output.messages, output.type, output.cause,
+                self.session.address, output.messages, output.message_type, output.cause,
             )  # fmt: skip
         elif isinstance(output, Initiation | PeerUp | Statistics | Termination | Mirroring):
             self._journal.bmp_event(self.session, output, now_ns)
@@ -74,7 +74,9 @@ class BmpRoutes:
         self._journal.changed(self._rib, events, changes, updates)
         for row in np.flatnonzero(events.action == Action.END_OF_RIB).tolist():
             number = int(peers[events.message[row]])
-            self._journal.removed(self._rib.end_restart(number, int(events.family[row])), now_ns)
+            self._journal.removed(
+                self._rib, self._rib.end_restart(number, int(events.family[row])), now_ns
+            )
 
     def _number_of(
         self, peers: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -99,26 +101,17 @@ class BmpRoutes:
             self.session.address,
             self.session.port,
             peer.address,
-            str(IPv4Address(peer.bgp_id)),
+            peer.router_id,
             peer.asn,
-            policy_view(peer),
+            policy_view(peer.is_post, peer.is_out, peer.is_loc),
             peer.peer_type,
             peer.distinguisher,
             peer.is_filtered,
         )
 
-    def _removed(self, peers: list[BmpPeer] | tuple[BmpPeer, ...], now_ns: int) -> None:
+    def _removed(self, peers: Iterable[BmpPeer], now_ns: int) -> None:
         for peer in peers:
             if peer.index < self._numbers.size and self._numbers[peer.index] >= 0:
                 number = int(self._numbers[peer.index])
                 self._numbers[peer.index] = -1
-                self._journal.removed(self._rib.drop(number), now_ns)
-
-
-def policy_view(peer: BmpPeer) -> PolicyView:
-    """The view that a peer's flags tell."""
-    if peer.is_loc:
-        return PolicyView.LOC_RIB
-    if peer.is_out:
-        return PolicyView.ADJ_RIB_OUT_POST if peer.is_post else PolicyView.ADJ_RIB_OUT_PRE
-    return PolicyView.ADJ_RIB_IN_POST if peer.is_post else PolicyView.ADJ_RIB_IN_PRE
+                self._journal.removed(self._rib, self._rib.drop(number), now_ns)

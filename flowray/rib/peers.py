@@ -24,6 +24,15 @@ class PolicyView(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+def policy_view(is_post: bool, is_out: bool, is_loc: bool) -> PolicyView:
+    """The view that the flags of a BMP peer tell."""
+    if is_loc:
+        return PolicyView.LOC_RIB
+    if is_out:
+        return PolicyView.ADJ_RIB_OUT_POST if is_post else PolicyView.ADJ_RIB_OUT_PRE
+    return PolicyView.ADJ_RIB_IN_POST if is_post else PolicyView.ADJ_RIB_IN_PRE
+
+
 RD_INSTANCE_PEER, LOC_RIB_PEER = 1, 3
 """BMP peer types whose distinguisher is the route distinguisher of a routing instance."""
 
@@ -58,7 +67,7 @@ class Peer:
 
     @property
     def instance_rd(self) -> int:
-        """RD of the routing instance that its routes without an RD of their own belong to; 0 for
-        the global one.
+        """RD of the routing instance that its unicast routes belong to; 0 for the global one, to
+        which labeled routes always belong.
         """
         return self.distinguisher if self.peer_type in (RD_INSTANCE_PEER, LOC_RIB_PEER) else 0

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowray.rib.peers import Peer
-from flowray.rib.table import NONE, RouteRows, RouteTable
+from flowray.rib.table import NONE, RouteTable, Rows
 from flowray.wire.bgp.attribute_store import AttributeStore
 from flowray.wire.bgp.events import I64, U32, U64, Action, RouteEvents
 from flowray.wire.bgp.families import FAMILIES
@@ -67,7 +67,9 @@ class Removed:
 
     peer: Peer
     family: int
-    rows: RouteRows
+    rows: Rows
+    nlri: list[bytes]
+    """NLRI of the rows in families that are not of prefixes, else empty."""
 
 
 class Rib:
@@ -111,8 +113,8 @@ class Rib:
         self._free.append(number)
         self.generation += 1
         return [
-            Removed(tables.peer, family, table.rows())
-            for family, table in sorted(tables.tables.items())
+            _removed(tables.peer, table, table.rows())
+            for _, table in sorted(tables.tables.items())
             if len(table)
         ]
 
@@ -168,13 +170,13 @@ class Rib:
                 continue
             with_paths = bool(int(add_path[events.message[first]]) >> family & 1)
             table = self._table(tables, family, with_paths)
-            before, before_labels = table.apply(
-                events, rows, buf, tables.marks.setdefault(family, FIRST_MARK)
-            )
+            mark = tables.marks.setdefault(family, FIRST_MARK)
+            before = table.apply(events, rows, buf, mark)
             withdrawn = events.action[rows] == Action.WITHDRAW
             at = rows[withdrawn]
-            attributes[at], labels[at] = before[withdrawn], before_labels[withdrawn]
-            known[at] = before[withdrawn] != NONE
+            attributes[at] = before.attributes[withdrawn]
+            labels[at] = before.labels[withdrawn]
+            known[at] = before.attributes[withdrawn] != NONE
         self.generation += 1
         kept = np.flatnonzero(known)
         return Changes(kept, peer[kept], attributes[kept], labels[kept])
@@ -183,7 +185,7 @@ class Rib:
         table = tables.tables.get(family)
         if table is None or (add_path and not table.add_path):
             # A peer that begins to send path identifiers has begun anew: a new session's OPEN.
-            table = tables.tables[family] = RouteTable(FAMILIES[family], add_path)
+            table = tables.tables[family] = RouteTable(FAMILIES[family], add_path=add_path)
         return table
 
     def begin_refresh(self, number: int, family: int) -> None:
@@ -202,7 +204,7 @@ class Rib:
             return []
         self.generation += 1
         rows = table.sweep(tables.marks.get(family, FIRST_MARK))
-        return [Removed(tables.peer, family, rows)] if len(rows) else []
+        return [_removed(tables.peer, table, rows)] if len(rows) else []
 
     # -- attributes --------------------------------------------------------------------------------
 
@@ -228,6 +230,11 @@ class Rib:
                 table.remap(remap)
         self.compactions += 1
         return True
+
+
+def _removed(peer: Peer, table: RouteTable, rows: Rows) -> Removed:
+    nlri = [] if table.family.of_prefixes else table.nlri(rows.nlri)
+    return Removed(peer, table.family.index, rows, nlri)
 
 
 def _groups(peer: I64, family: npt.NDArray[np.uint8]) -> Iterator[I64]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from flowray.rib.lpm import Forest, PrefixTable
+from flowray.rib.lpm import MISSING, Forest, Intervals, Prefixes
 from flowray.rib.peers import Peer, PolicyView
 from flowray.rib.rib import PeerTables, Rib
-from flowray.rib.table import RouteRows
+from flowray.rib.table import NONE, Rows
 from flowray.wire.bgp.attribute_store import AttributeColumns
 from flowray.wire.bgp.families import FAMILIES, Shape
 from flowray.wire.packets import address_words
@@ -37,11 +37,10 @@ DEFAULT_VIEWS = (PolicyView.ADJ_RIB_IN_POST, PolicyView.LOC_RIB, PolicyView.ADJ_
 
 
 class Instance(NamedTuple):
-    """A routing instance of a router: `rd` 0 is the global table; `version` is 4 or 6."""
+    """A routing instance of a router: `rd` 0 is the global table."""
 
     router: int
     rd: int
-    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,44 +72,46 @@ class Snapshot:
         return self.arena[self.offset[number] : self.offset[number + 1]].tobytes()
 
 
-@dataclass(slots=True)
-class _Contribution:
-    """Routes of one peer, family and RD, and what they are built from."""
-
-    source: tuple[int, int, int]
-    hi: U64
-    lo: U64
-    plen: npt.NDArray[np.uint8]
-    attributes: U32
-    add_path: bool
+Part = tuple[PeerTables, int]
+"""A peer's tables, and a family of them."""
 
 
 @dataclass(slots=True)
-class _Built:
-    """A table of the forest, and what it was built from."""
+class _Half:
+    """The routes of an instance of one version of IP, and what they were built from."""
 
     sources: tuple[tuple[int, int, int], ...]
-    table: PrefixTable
+    prefixes: Prefixes
+    intervals: Intervals
     paths: list[U32]
 
 
 @dataclass(slots=True)
-class _Numbers:
-    """Dense numbers of routers, in order of first sight."""
+class _Routers:
+    """Dense numbers of routers, in order of first sight; whether routes of each may be stale."""
 
-    by_address: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    words: dict[tuple[int, int], int] = field(default_factory=dict)
+    stale: list[bool] = field(default_factory=list)
 
-    def number(self, address: str) -> int:
-        return self.by_address.setdefault(address, len(self.by_address))
+    def add(self, tables: PeerTables) -> None:
+        number = self.numbers.setdefault(tables.peer.router, len(self.numbers))
+        if number == len(self.stale):
+            self.stale.append(False)
+        self.stale[number] |= tables.stale
+        for address in _identities(tables.peer):
+            self.words.setdefault(address_words(address), number)
 
 
 class Publisher:
-    """Makes snapshots of a RIB; tables that have not changed since the last one are kept."""
+    """Makes snapshots of a RIB. Tables that have not changed are kept; where few routes of a large
+    one have, they are merged in.
+    """
 
     def __init__(self, rib: Rib, epoch: str, views: Sequence[PolicyView] = DEFAULT_VIEWS) -> None:
         self._rib, self._epoch = rib, epoch
         self._rank = {view: rank for rank, view in enumerate(views)}
-        self._built: dict[Instance, _Built] = {}
+        self._halves: dict[tuple[Instance, int], _Half] = {}
         self._generation = 0
         self._compactions = rib.compactions
 
@@ -118,85 +119,120 @@ class Publisher:
         """A snapshot of the RIB as it is."""
         if self._compactions != self._rib.compactions:
             # Attribute ids were given anew.
-            self._built.clear()
+            self._halves.clear()
             self._compactions = self._rib.compactions
-        routers, stale = _Numbers(), []
-        words: dict[tuple[int, int], int] = {}
-        peers = sorted(self._wanted(), key=lambda t: (self._rank[t.peer.view], t.number))
+        wanted = (t for t in self._rib.peers() if t.peer.view in self._rank)
+        peers = sorted(wanted, key=lambda t: (self._rank[t.peer.view], t.number))
+        routers = _Routers()
         for tables in peers:
-            number = routers.number(tables.peer.router)
-            if number == len(stale):
-                stale.append(False)
-            stale[number] |= tables.stale
-            for address in _identities(tables.peer):
-                words.setdefault(address_words(address), number)
-        self._rebuild(peers, routers)
-        return self._assemble(now_ns, words, np.array(stale, np.bool_))
+            routers.add(tables)
+        sources = _sources(peers, routers)
+        self._halves = {place: self._half(place, parts) for place, parts in sources.items()}
+        return self._assemble(now_ns, routers)
 
-    def _wanted(self) -> Iterable[PeerTables]:
-        return (tables for tables in self._rib.peers() if tables.peer.view in self._rank)
-
-    def _rebuild(self, peers: Sequence[PeerTables], routers: _Numbers) -> None:
-        sources: defaultdict[Instance, list[tuple[PeerTables, int]]] = defaultdict(list)
-        for tables in peers:
-            router = routers.number(tables.peer.router)
-            for family, table in sorted(tables.tables.items()):
-                if FAMILIES[family].of_prefixes and len(table):
-                    for rd in self._instance_rds(tables, family):
-                        version = 4 if FAMILIES[family].afi == 1 else 6
-                        sources[Instance(router, rd, version)].append((tables, family))
-        self._built = {
-            instance: self._table(instance, contributions)
-            for instance, contributions in sources.items()
-        }
-
-    def _instance_rds(self, tables: PeerTables, family: int) -> Iterable[int]:
-        if FAMILIES[family].shape is not Shape.VPN:
-            return (tables.peer.instance_rd,)
-        return tables.tables[family].distinguishers()
-
-    def _table(self, instance: Instance, parts: Sequence[tuple[PeerTables, int]]) -> _Built:
+    def _half(self, place: tuple[Instance, int], parts: Sequence[Part]) -> _Half:
+        instance, version = place
         sources = tuple((t.number, f, t.tables[f].generation) for t, f in parts)
-        before = self._built.get(instance)
+        before = self._halves.get(place)
         if before is not None and before.sources == sources:
             return before
+        if before is not None and _only_table(parts) and before.sources[0][:2] == sources[0][:2]:
+            merged = _merged(before.prefixes, parts[0])
+            if merged is not None:
+                return _Half(sources, merged, merged.intervals(), [])
         rows = [_of_instance(tables, family, instance.rd) for tables, family in parts]
-        hi, lo = np.concatenate([r.hi for r in rows]), np.concatenate([r.lo for r in rows])
-        plen = np.concatenate([r.plen for r in rows])
-        payload = np.concatenate([r.attributes for r in rows])
+        columns = _concatenated(rows)
         paths: list[U32] = []
         if any(tables.tables[family].add_path for tables, family in parts):
-            hi, lo, plen, payload, paths = _listed(hi, lo, plen, payload)
-        table = PrefixTable.build(instance.version, hi, lo, plen, payload)
-        return _Built(sources, table, paths)
+            columns, paths = _listed(columns)
+        if _only_table(parts):
+            # From here on the table remembers what changes.
+            parts[0][0].tables[parts[0][1]].changes()
+        prefixes = Prefixes.of(version, *columns)
+        return _Half(sources, prefixes, prefixes.intervals(), paths)
 
-    def _assemble(
-        self, now_ns: int, words: dict[tuple[int, int], int], stale: npt.NDArray[np.bool_]
-    ) -> Snapshot:
-        paths = [p for built in self._built.values() for p in built.paths]
+    def _assemble(self, now_ns: int, routers: _Routers) -> Snapshot:
+        self._generation += 1
+        instances = {
+            instance: number
+            for number, instance in enumerate(dict.fromkeys(i for i, _ in self._halves))
+        }
+        pairs: list[tuple[Intervals | None, Intervals | None]] = []
+        paths: list[U32] = []
+        for instance in instances:
+            four, six = (self._placed(instance, version, paths) for version in (4, 6))
+            pairs.append((four, six))
         begin = np.zeros(len(paths) + 1, np.int64)
         np.cumsum([p.size for p in paths], out=begin[1:])
         store = self._rib.store
-        self._generation += 1
-        first, tables = 0, []
-        for built in self._built.values():
-            # Lists of paths are numbered within their table; here they get their place among all.
-            tables.append(built.table.shifted(MANY_PATHS, first) if built.paths else built.table)
-            first += len(built.paths)
         return Snapshot(
             epoch=f"{self._epoch}.{self._compactions}",
             generation=self._generation,
             as_of_ns=now_ns,
-            routers=words,
-            instances={instance: i for i, instance in enumerate(self._built)},
-            stale=stale,
-            forest=Forest.of(tables),
+            routers=routers.words,
+            instances=instances,
+            stale=np.array(routers.stale, np.bool_),
+            forest=Forest.of(pairs),
             paths=np.concatenate(paths) if paths else np.empty(0, np.uint32),
             path_begin=begin,
             columns=store.columns(),
-            arena=store.arena,
-            offset=store.offset,
+            arena=store.arena.copy(),
+            offset=store.offset.copy(),
         )
+
+    def _placed(self, instance: Instance, version: int, paths: list[U32]) -> Intervals | None:
+        """A table of the forest; its lists of paths get their numbers among all."""
+        half = self._halves.get((instance, version))
+        if half is None:
+            return None
+        if not half.paths:
+            return half.intervals
+        payload = half.intervals.payload
+        listed = (payload >= MANY_PATHS) & (payload != MISSING)
+        first = len(paths)
+        paths += half.paths
+        moved = np.where(listed, payload + np.uint32(first), payload)
+        return replace(half.intervals, payload=moved)
+
+
+def _sources(
+    peers: Sequence[PeerTables], routers: _Routers
+) -> dict[tuple[Instance, int], list[Part]]:
+    """Which tables routing instances are made of, most preferred first, by version of IP."""
+    sources: defaultdict[tuple[Instance, int], list[Part]] = defaultdict(list)
+    for tables in peers:
+        router = routers.numbers[tables.peer.router]
+        for family, table in sorted(tables.tables.items()):
+            if FAMILIES[family].of_prefixes and len(table):
+                version = 4 if FAMILIES[family].afi == 1 else 6
+                for rd in _instance_rds(tables, family):
+                    sources[Instance(router, rd), version].append((tables, family))
+    return sources
+
+
+def _instance_rds(tables: PeerTables, family: int) -> Iterable[int]:
+    shape = FAMILIES[family].shape
+    if shape is not Shape.VPN:
+        return (0 if shape is Shape.LABELED else tables.peer.instance_rd,)
+    distinguishers: list[int] = np.unique(tables.tables[family].rows().rd).tolist()
+    return distinguishers
+
+
+def _only_table(parts: Sequence[Part]) -> bool:
+    """Whether an instance is one whole table, one path a prefix."""
+    (tables, family), *others = parts
+    of_rds = FAMILIES[family].shape is Shape.VPN
+    return not (others or of_rds or tables.tables[family].add_path)
+
+
+def _merged(prefixes: Prefixes, part: Part) -> Prefixes | None:
+    """The prefixes of a table with what has changed since, or None if too much has."""
+    changes = part[0].tables[part[1]].changes()
+    if changes is None:
+        return None
+    payload = np.where(changes.attributes == NONE, np.uint32(MISSING), changes.attributes)
+    columns = changes.hi, changes.lo, changes.plen, payload
+    return prefixes.merge(Prefixes.of(prefixes.version, *columns))
 
 
 def _identities(peer: Peer) -> tuple[str, ...]:
@@ -208,17 +244,29 @@ def _identities(peer: Peer) -> tuple[str, ...]:
     return (peer.router,)
 
 
-def _of_instance(tables: PeerTables, family: int, rd: int) -> RouteRows:
+def _of_instance(tables: PeerTables, family: int, rd: int) -> Rows:
     rows = tables.tables[family].rows()
     if FAMILIES[family].shape is not Shape.VPN:
         return rows
     return rows.take(np.flatnonzero(rows.rd == np.uint64(rd)))
 
 
-def _listed(
-    hi: U64, lo: U64, plen: npt.NDArray[np.uint8], attributes: U32
-) -> tuple[U64, U64, npt.NDArray[np.uint8], U32, list[U32]]:
+_Columns = tuple[U64, U64, npt.NDArray[np.uint8], U32]
+"""Prefixes and payloads: `hi`, `lo`, `plen`, payload (n,)."""
+
+
+def _concatenated(rows: Sequence[Rows]) -> _Columns:
+    return (
+        np.concatenate([r.hi for r in rows]),
+        np.concatenate([r.lo for r in rows]),
+        np.concatenate([r.plen for r in rows]),
+        np.concatenate([r.attributes for r in rows]),
+    )
+
+
+def _listed(columns: _Columns) -> tuple[_Columns, list[U32]]:
     """Prefixes once each, those of several paths with the number of their list."""
+    hi, lo, plen, attributes = columns
     order = np.lexsort((np.arange(hi.size), plen, lo, hi))
     hi, lo, plen, attributes = hi[order], lo[order], plen[order], attributes[order]
     new = np.ones(hi.size, np.bool_)
@@ -229,4 +277,4 @@ def _listed(
     many = np.flatnonzero(count > 1)
     payload[many] = MANY_PATHS | np.arange(many.size, dtype=np.uint32)
     paths = [attributes[begin[i] : begin[i] + count[i]] for i in many.tolist()]
-    return hi[begin], lo[begin], plen[begin], payload, paths
+    return (hi[begin], lo[begin], plen[begin], payload), paths

@@ -15,8 +15,10 @@ from flowray.ingest.decode import DecodeSettings
 from flowray.ingest.join import JoinPlan
 from flowray.maps import LabelMap, SamplingMap, load_labels, load_sampling
 from flowray.primitives import load_primitives
+from flowray.route_fields import Protocol, route_fields
 from flowray.settings.model import Settings
 from flowray.settings.model import View as ViewSettings
+from flowray.settings.routes import RouteLog
 from flowray.sinks.encoding import Encoding
 from flowray.views.filter import Filter, FilterError, compile_filter
 from flowray.views.view import ViewPlan
@@ -43,6 +45,22 @@ class Program:
         """How a view's rows are written."""
         settings = next(v for v in self.settings.views if v.name == view)
         return Encoding(**settings.encoding.model_dump())
+
+    @property
+    def streams(self) -> dict[str, RouteLog]:
+        """Streams of routes that are asked for, by name."""
+        streams = self.settings.routes.streams
+        found = {name: getattr(streams, name) for name in type(streams).model_fields}
+        return {name: stream for name, stream in found.items() if stream is not None}
+
+    def stream_encoding(self, stream: str) -> Encoding:
+        """How a stream's rows are written."""
+        return Encoding(**self.streams[stream].encoding.model_dump())
+
+    def stream_fields(self, stream: str) -> list[Field]:
+        """Fields of a stream's rows."""
+        protocol: Protocol = "bgp" if stream.startswith("bgp") else "bmp"
+        return route_fields(protocol, labels=protocol in self.settings.maps.labels_apply_to)
 
     def output_fields(self, view: str) -> list[Field]:
         """Fields of a view's rows: those of its plan, and the start of the window."""

@@ -29,7 +29,7 @@ from flowray.sinks.buffers import dense, from_numpy, null_mask
 from flowray.sinks.encoding import Encoding
 from flowray.sinks.formats import EXTENSIONS, FileKind, RowWriter, csv_header, open_writer
 from flowray.sinks.paths import DEFAULT_SEQUENCED, DEFAULT_WINDOWED, PathTemplate, safe_part
-from flowray.sinks.render import render, render_batches
+from flowray.sinks.render import of_streams, render, render_batches
 from flowray.sinks.warmup import made_up_row
 
 __all__ = ["FileKind", "FileSink", "OneFileSink"]
@@ -41,8 +41,15 @@ Part = tuple[dict[str, str], Iterable[pa.RecordBatch]]
 """Safe values of the split fields by name in the template, and the rows that have them."""
 
 
-def _for_kind(encoding: Encoding, kind: FileKind) -> Encoding:
-    """Parquet has timestamps of its own; text is what the other formats have."""
+def _for_kind(encoding: Encoding, kind: FileKind, fields: Sequence[Field]) -> Encoding:
+    """Parquet has timestamps of its own; text is what the other formats have.
+
+    Rows of route streams have the keys of their kind in JSON lines, and all columns in tables.
+    """
+    if of_streams(fields):
+        tables = kind != "jsonl"
+        if tables or encoding.records == "rows":
+            encoding = replace(encoding, records="rows" if tables else "plain")
     if kind == "parquet" and encoding.timestamps == "rfc3339":
         return replace(encoding, timestamps="typed")
     return encoding
@@ -78,7 +85,7 @@ class FileSink:
         """
         self._kind = kind
         self._fields = list(fields)
-        self._encoding = _for_kind(encoding or Encoding(), kind)
+        self._encoding = _for_kind(encoding or Encoding(), kind, self._fields)
         self._fs, template = _locate(path, kind, window_ns, filesystem)
         self._template = PathTemplate(template, self._fields)
         self._partitions = partitions
@@ -124,10 +131,19 @@ class FileSink:
         groups, values = _group([keys.column(field.key) for field in split.values()])
         order = np.argsort(groups, kind="stable")
         ends = np.cumsum(np.bincount(groups))
+        begins = [0, *ends[:-1]]
+        if of_streams(self._fields):
+            # Their kinds have different keys: each file is rendered by itself.
+            native = table.take(from_numpy(order))
+            for begin, end, parts in zip(begins, ends, values, strict=True):
+                part = native.slice(int(begin), int(end - begin))
+                batches = render_batches(part, self._fields, self._encoding, window)
+                yield dict(zip(split, parts, strict=True)), batches
+            return
         rows = render(table, self._fields, self._encoding, window).take(from_numpy(order))
-        for begin, end, parts in zip([0, *ends[:-1]], ends, values, strict=True):
-            batches = rows.slice(int(begin), int(end - begin)).to_batches()
-            yield dict(zip(split, parts, strict=True)), batches
+        for begin, end, parts in zip(begins, ends, values, strict=True):
+            whole = rows.slice(int(begin), int(end - begin)).to_batches()
+            yield dict(zip(split, parts, strict=True)), whole
 
     def _store(
         self, commit: Commit, values: dict[str, str], batches: Iterable[pa.RecordBatch]
@@ -190,7 +206,7 @@ class OneFileSink:
         """Begin a file beside `path`. Raises SinkError if it cannot be made."""
         self._path = path
         self._fields = list(fields)
-        self._encoding = _for_kind(encoding or Encoding(), kind)
+        self._encoding = _for_kind(encoding or Encoding(), kind, self._fields)
         self._aside = path.with_name(_aside(path.name))
         self._done: set[str] = set()
         try:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from flowray.sinks import jsonl_kernels as kernels
 from flowray.sinks.buffers import Array, Mask, dense, frozen, null_mask, text, text_array
-from flowray.sinks.render import OMIT
+from flowray.sinks.render import MEMBERS, OMIT, OMIT_NULL
 
 __all__ = ["JsonLines", "fragments", "to_jsonl"]
 
@@ -77,7 +77,13 @@ class JsonLines:
         pieces: list[_Piece] = []
         for i, (field, column) in enumerate(zip(schema, columns, strict=True)):
             key = ("," if i else "{") + _quoted(field.name) + ":"
-            if i and OMIT in (field.metadata or {}):
+            metadata = field.metadata or {}
+            if i and MEMBERS in metadata:
+                pieces.append(self._spliced(column, f"{path}/{field.name}", present))
+            elif i and OMIT_NULL in metadata:
+                shown = _shown(column, present)
+                pieces += self._member(key, column, f"{path}/{field.name}", shown)
+            elif i and OMIT in metadata:
                 true = dense(column)
                 shown = true if present is None else true & present
                 pieces.append(_constant(key + "true", shown))
@@ -132,6 +138,25 @@ class JsonLines:
         if null is not None:
             indices = np.where(null, len(dictionary), indices).astype(np.int32)
         return _fragments(key, known[1], indices.astype(np.int32, copy=False), present)
+
+    def _spliced(self, column: Array, path: str, present: Mask | None) -> _Piece:
+        """The members of JSON objects, without their braces, where there are any."""
+        assert isinstance(column, pa.DictionaryArray)
+        known = self._fragments.get(path)
+        if known is None or not _same(known[0], column.dictionary):
+            inner = [str(v)[1:-1] for v in column.dictionary.to_pylist()]
+            texts = pa.array(["," + v if v else "" for v in inner], pa.string())
+            known = self._fragments[path] = (column.dictionary, texts)
+        index = dense(column.indices).astype(np.int32, copy=False)
+        return _fragments("", known[1], index, _shown(column, present))
+
+
+def _shown(column: Array, present: Mask | None) -> Mask | None:
+    """The rows of `present` in which a column is not null."""
+    null = null_mask(column)
+    if null is None:
+        return present
+    return ~null if present is None else ~null & present
 
 
 def fragments(values: Array) -> Array:

@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowray.errors import ConfigError
+from flowray.field import Field
 from flowray.settings.compile import Program
 from flowray.settings.model import FileSink as FileSinkSettings
+from flowray.settings.routes import RouteDump
 from flowray.sinks.base import Sink
+from flowray.sinks.encoding import Encoding
 from flowray.sinks.files import FileKind, FileSink, OneFileSink
 
 
@@ -43,20 +46,63 @@ def _placed(program: Program, view: str, sink: FileSinkSettings, name: str, file
 def _open(program: Program, view: str, sink: FileSinkSettings, name: str) -> Sink:
     plan = next(p for p in program.views if p.name == view)
     users = sum(name in v.sinks for v in program.settings.views)
-    path = sink.path if sink.name is None else f"{sink.path.rstrip('/')}/{sink.name}"
-    opened = FileSink(
-        sink.type,
-        path,
+    return _open_file(
+        sink,
         program.output_fields(view),
         program.encoding(view),
         window_ns=plan.windows.width if plan.windows else None,
         views=users,
         partitions=plan.partitions,
+    )
+
+
+def _open_file(
+    sink: FileSinkSettings,
+    fields: list[Field],
+    encoding: Encoding,
+    *,
+    window_ns: int | None,
+    views: int,
+    partitions: int,
+) -> FileSink:
+    path = sink.path if sink.name is None else f"{sink.path.rstrip('/')}/{sink.name}"
+    opened = FileSink(
+        sink.type,
+        path,
+        fields,
+        encoding,
+        window_ns=window_ns,
+        views=views,
+        partitions=partitions,
         latest=sink.latest,
         append=sink.append,
     )
     opened.rehearse()
     return opened
+
+
+def open_stream(program: Program, stream: str) -> list[Sink]:
+    """The sinks that a stream of routes names, rehearsed. Raises ConfigError."""
+    settings = program.streams[stream]
+    window = settings.every if isinstance(settings, RouteDump) else None
+    users = sum(name in s.sinks for s in program.streams.values() for name in settings.sinks)
+    return [
+        _open_file(
+            program.settings.sinks[name],
+            program.stream_fields(stream),
+            program.stream_encoding(stream),
+            window_ns=window,
+            views=users,
+            partitions=1,
+        )
+        for name in settings.sinks
+    ]
+
+
+def one_stream_file(program: Program, stream: str, directory: Path, kind: FileKind) -> OneFileSink:
+    """All rows of a stream in `directory`/<stream>.<kind>. Raises SinkError."""
+    fields, encoding = program.stream_fields(stream), program.stream_encoding(stream)
+    return OneFileSink(directory / f"{stream}.{kind}", kind, fields, encoding)
 
 
 def one_file(program: Program, view: str, directory: Path, kind: FileKind) -> OneFileSink:

@@ -38,6 +38,7 @@ _SPLITTABLE: Final = frozenset(
         Kind.ADDRESS,
         Kind.MAC,
         Kind.TEXT,
+        Kind.WORDS,
     }
 )
 """Kinds whose values are one word, fit to be part of a name."""

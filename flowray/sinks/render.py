@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -18,6 +19,14 @@ from flowray import protocols
 from flowray.counters import COUNTERS
 from flowray.field import Field, Kind, Role, Source
 from flowray.fields import REGISTRY
+from flowray.route_fields import (
+    EXTENDED,
+    OPAQUE,
+    ROUTE_FIELDS,
+    ROW_KIND,
+    ROW_KINDS,
+    RowKind,
+)
 from flowray.sinks import names, text_kernels, words
 from flowray.sinks.buffers import (
     Array,
@@ -31,7 +40,17 @@ from flowray.sinks.buffers import (
 )
 from flowray.sinks.encoding import Encoding
 
-__all__ = ["OMIT", "Encoding", "flat", "ordered", "render", "render_batches"]
+__all__ = [
+    "MEMBERS",
+    "OMIT",
+    "OMIT_NULL",
+    "Encoding",
+    "flat",
+    "of_streams",
+    "ordered",
+    "render",
+    "render_batches",
+]
 
 Window: TypeAlias = tuple[int, int]
 """Start and end of a window, nanoseconds since the epoch."""
@@ -42,8 +61,18 @@ Build: TypeAlias = Callable[[int, int], Array]
 OMIT: Final = b"flowray.omit"
 """Metadata of a column whose key is left out of JSON objects in which it is false."""
 
+OMIT_NULL: Final = b"flowray.omit_null"
+"""Metadata of a column whose key is left out of JSON objects in which it is null."""
+
+MEMBERS: Final = b"flowray.members"
+"""Metadata of a column of JSON objects whose members are those of the row's object."""
+
+_STREAM_FIELDS: Final = frozenset(ROUTE_FIELDS.values())
 _COUNTERS: Final = ("packets", "flows", "bytes")
-_RANK: Final = {f: rank for rank, f in enumerate((*REGISTRY.values(), *COUNTERS.values()))}
+_RANK: Final = {
+    f: rank
+    for rank, f in enumerate((*REGISTRY.values(), *COUNTERS.values(), *ROUTE_FIELDS.values()))
+}
 _BATCH_ROWS: Final = 1 << 20
 
 
@@ -88,7 +117,39 @@ def render_batches(
     window: Window | None = None,
     rows: int = 1 << 16,
 ) -> Iterator[pa.RecordBatch]:
-    """As `render`, `rows` rows at a time and at least one batch, so that memory stays bounded."""
+    """As `render`, `rows` rows at a time and at least one batch, so that memory stays bounded.
+
+    Rows of route streams come in batches of one kind each, with the keys of that kind alone, unless
+    `encoding.records` is `rows`.
+    """
+    if ROW_KIND not in table.column_names or encoding.records == "rows" or table.num_rows == 0:
+        yield from _batches(table, fields, encoding, window, rows)
+        return
+    for kind, part in _runs(table):
+        of_kind = [f for f in fields if f.name in ROW_KINDS[kind]]
+        yield from _batches(part, of_kind, encoding, window, rows)
+
+
+def _runs(table: pa.Table) -> Iterator[tuple[RowKind, pa.Table]]:
+    """The rows of a route stream cut where their kind changes."""
+    kinds = dense(_one_chunk(table.column(ROW_KIND)))
+    cuts = np.flatnonzero(np.diff(kinds)) + 1
+    for begin, end in pairwise((0, *cuts.tolist(), len(kinds))):
+        yield RowKind(kinds[begin]), table.slice(begin, end - begin)
+
+
+def of_streams(fields: Sequence[Field]) -> bool:
+    """Whether these are fields of route streams, whose rows say themselves what they are."""
+    return any(f.name == "event_type" for f in fields)
+
+
+def _batches(
+    table: pa.Table,
+    fields: Sequence[Field],
+    encoding: Encoding,
+    window: Window | None,
+    rows: int,
+) -> Iterator[pa.RecordBatch]:
     source = _Source(table, window)
     columns = _columns(source, ordered(fields), encoding)
     schema = pa.schema([field for field, _ in columns])
@@ -201,6 +262,8 @@ _FAMILIAL: Final = ("src_host", "dst_host", "src_net", "dst_net")
 def _columns(
     source: _Source, fields: list[Field], encoding: Encoding
 ) -> list[tuple[pa.Field[Any], Build]]:
+    if of_streams(fields):
+        return _stream_columns(source, fields, encoding)
     nested = encoding.records == "null-filled"
     columns: list[tuple[pa.Field[Any], Build]] = []
     if encoding.records == "plain":
@@ -224,6 +287,25 @@ def _columns(
     if source.has_others:
         field, build = _named("others", _others(source))
         columns.append((field.with_metadata({OMIT: b"false"}), build))
+    if encoding.writer_id:
+        columns.append(_named("writer_id", _constant(encoding.writer_id)))
+    return columns
+
+
+def _stream_columns(
+    source: _Source, fields: list[Field], encoding: Encoding
+) -> list[tuple[pa.Field[Any], Build]]:
+    """Columns of a route stream: which keys a row without a value lacks depends on the encoding."""
+    if encoding.records == "null-filled":
+        fields = [f for f in fields if f.name not in EXTENDED]
+    columns = []
+    for field in fields:
+        column, build = _rendered(source, field, encoding)
+        if encoding.records == "plain" or field.name in OPAQUE:
+            column = column.with_metadata({OMIT_NULL: b"true"})
+        if field.kind is Kind.MEMBERS:
+            column = column.with_metadata({MEMBERS: b"true"})
+        columns.append((column, build))
     if encoding.writer_id:
         columns.append(_named("writer_id", _constant(encoding.writer_id)))
     return columns
@@ -398,6 +480,47 @@ def _interned(
     return _indexed(index[indices], dictionary, nulls)
 
 
+def _words(source: _Source, field: Field, encoding: Encoding) -> Build:
+    """As `_interned`; lists that a null-filled record lacks are empty."""
+    # pmacct has blanks in rows of routes, and underscores in rows of flows.
+    joint = " " if field in _STREAM_FIELDS else "_"
+    put = partial(words.words, name=field.name, joint=joint)
+    column = source.column(field)
+    listed = put(pa.array([b""]), encoding).type
+    nulls = source.nulls(field)
+    empty = encoding.records == "null-filled" and pa.types.is_list(listed)
+    if column is None or nulls is None or not empty or source.others is not None:
+        return _interned(source, field, encoding, put=put)
+    build = _interned(source, field, encoding, put=put)
+
+    def filled(begin: int, end: int) -> Array:
+        whole = build(begin, end)
+        assert isinstance(whole, pa.DictionaryArray)
+        dictionary = pa.concat_arrays([whole.dictionary, pa.array([[]], listed)])
+        indices = np.where(nulls[begin:end], len(whole.dictionary), dense(whole.indices))
+        return pa.DictionaryArray.from_arrays(
+            from_numpy(indices.astype(np.int32, copy=False)), dictionary
+        )
+
+    return filled
+
+
+def _prefixes(source: _Source, field: Field, encoding: Encoding) -> Build:
+    del encoding
+    column, nulls = source.column(field), source.nulls(field)
+    if column is None:
+        return lambda begin, end: pa.nulls(end - begin, pa.string())
+    raw = dense(column)
+    if nulls is not None:
+        raw = np.where(nulls[:, None], np.uint8(0), raw)
+    return _by_kernel(
+        lambda begin, end: (raw[begin:end],),
+        nulls,
+        text_kernels.prefixes,
+        text_kernels.PREFIX_WIDTH,
+    )
+
+
 def _indexed(indices: npt.NDArray[np.int32], dictionary: Array, nulls: Mask | None) -> Build:
     def build(begin: int, end: int) -> Array:
         mask = None if nulls is None else nulls[begin:end]
@@ -433,6 +556,9 @@ _RENDERERS: Final[dict[Kind, Renderer]] = {
     Kind.MAC: partial(_texts, kernel=text_kernels.macs, width=17),
     Kind.TIME: _times,
     Kind.TEXT: partial(_interned, put=words.texts),
+    Kind.WORDS: _words,
+    Kind.PREFIX: _prefixes,
+    Kind.MEMBERS: partial(_interned, put=words.members),
     Kind.BYTES: partial(_interned, put=words.hyphenated),
     Kind.LABELS: partial(_interned, put=words.stacks),
     Kind.SEGMENTS: partial(_interned, put=words.segments),

@@ -13,6 +13,9 @@ U64 = npt.NDArray[np.uint64]
 ADDRESS_WIDTH = 39
 """Longest text of an address: eight groups of four digits."""
 
+PREFIX_WIDTH = ADDRESS_WIDTH + 4
+"""Longest text of a prefix."""
+
 TIME_WIDTH = 32
 """Room for any rendered time: `2554-07-21T23:34:33.709551615Z` has 30 characters."""
 
@@ -148,6 +151,36 @@ def addresses(raw: U8, unset: U8, offsets: I32, out: U8) -> int:
             at = _put_ipv4(raw, row, out, at)
         else:
             at = _put_ipv6(raw, row, out, at)
+    offsets[raw.shape[0]] = at
+    return at
+
+
+@njit(nogil=True, cache=True)
+def _put_mapped(raw: U8, row: int, out: U8, at: int) -> int:
+    """An IPv4-mapped address as `::ffff:192.0.2.1` (RFC 5952 section 5)."""
+    for i in range(7):
+        out[at + i] = 102 if 2 <= i < 6 else 58
+    return _put_ipv4(raw, row, out, at + 7)
+
+
+@njit(nogil=True, cache=True)
+def prefixes(raw: U8, offsets: I32, out: U8) -> int:
+    """Prefixes as `192.0.2.0/24` and `2001:db8::/32`. Returns the bytes written.
+
+    `raw` (n, 18): the address in network order, 4 or 6 for its family, length in bits. `offsets`
+    (n + 1,), `out` at least PREFIX_WIDTH n bytes.
+    """
+    at = 0
+    for row in range(raw.shape[0]):
+        offsets[row] = at
+        if raw[row, 16] == 4:
+            at = _put_ipv4(raw, row, out, at)
+        elif _zeros(raw, row) == 10 and raw[row, 10] == 255 and raw[row, 11] == 255:
+            at = _put_mapped(raw, row, out, at)
+        else:
+            at = _put_ipv6(raw, row, out, at)
+        out[at] = 47
+        at = put_decimal(np.uint64(raw[row, 17]), out, at + 1)
     offsets[raw.shape[0]] = at
     return at
 

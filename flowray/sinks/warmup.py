@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from flowray.arrow import arrow_type
 from flowray.field import Field, Kind
 from flowray.fields import REGISTRY
+from flowray.route_fields import ROUTE_FIELDS
 from flowray.sinks.buffers import Array
 from flowray.sinks.encoding import Encoding
 from flowray.sinks.jsonl import to_jsonl
@@ -19,6 +21,8 @@ __all__ = ["made_up_row", "warm_up"]
 
 def warm_up() -> None:
     """Render one row of every field to JSON lines; numba keeps what that compiles on disk."""
+    streams = ROUTE_FIELDS.public()
+    to_jsonl(render(made_up_row(streams), streams, Encoding()))
     declared = Field("declared", "declared", Kind.UINT, 32, custom=True)
     fields = [*REGISTRY.public(), declared]
     to_jsonl(render(made_up_row(fields), fields, Encoding()))
@@ -31,7 +35,9 @@ def made_up_row(fields: Sequence[Field]) -> pa.Table:
 
 
 def _zero(field: Field) -> Array:
-    kind = arrow_type(field)
+    kind: Any = arrow_type(field)
+    octets = pa.types.is_fixed_size_binary(kind)
     if pa.types.is_dictionary(kind):
         return pa.array([b""], pa.binary()).dictionary_encode()
-    return pa.array([bytes(16) if field.kind is Kind.ADDRESS else 0], kind)
+    zero: Array = pa.array([bytes(kind.byte_width) if octets else 0], kind)
+    return zero

@@ -6,11 +6,12 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flowray.sinks.buffers import Array
 from flowray.sinks.encoding import Encoding
 
-__all__ = ["hyphenated", "labels", "segments", "stacks", "texts"]
+__all__ = ["hyphenated", "labels", "members", "segments", "stacks", "texts", "words"]
 
 
 def _values(array: Array) -> list[Any]:
@@ -27,6 +28,36 @@ def _decoded(values: Array) -> Array:
 
 def texts(values: Array, encoding: Encoding) -> Array:
     """Text as it is."""
+    del encoding
+    return _decoded(values)
+
+
+def words(values: Array, encoding: Encoding, name: str, joint: str) -> Array:
+    """Values separated by blanks, as lists or with `joint` between. `name` is that of the field."""
+    listed = encoding.as_path if name.endswith("as_path") else encoding.communities
+    texts = _decoded(values)
+    if name.endswith("ext_comm") or name == "ecomms":
+        texts = _as_pmacct(texts, encoding)
+    if listed == "text":
+        return texts if joint == " " else pc.replace_substring(texts, " ", joint)
+    return pa.array([text.split() for text in _values(texts)], pa.list_(pa.string()))
+
+
+def _as_pmacct(texts: Array, encoding: Encoding) -> Array:
+    """Extended communities; pmacct has no text for most kinds in the records of its Avro form."""
+    if encoding.records != "null-filled":
+        return texts
+    return pa.array(
+        [
+            " ".join(c if c.startswith(("RT:", "SoO:")) else "?" for c in text.split())
+            for text in _values(texts)
+        ],
+        pa.string(),
+    )
+
+
+def members(values: Array, encoding: Encoding) -> Array:
+    """JSON objects as they are; JSON lines take their members for those of the row."""
     del encoding
     return _decoded(values)
 

@@ -256,6 +256,7 @@ _OPERATORS: Mapping[Kind, str] = {
     Kind.MAC: _SAME,
     Kind.ADDRESS: _SAME,
     Kind.TEXT: _SAME,
+    Kind.WORDS: _SAME,
     Kind.BYTES: _SAME,
     Kind.LABELS: _SAME,
     Kind.SEGMENTS: _SAME,

@@ -253,6 +253,7 @@ def _segments(item: Item, field: Field) -> bytes:
 
 STRINGS: Mapping[Kind, Callable[[Item, Field], bytes]] = {
     Kind.TEXT: _text,
+    Kind.WORDS: _text,
     Kind.BYTES: _octets,
     Kind.LABELS: _labels,
     Kind.SEGMENTS: _segments,

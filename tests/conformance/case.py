@@ -31,6 +31,7 @@ class Addresses(_Model):
 
 
 class Exporter(_Model):
+    in_pcap: str = ""
     present_as: str
 
 
@@ -44,12 +45,27 @@ class Facts(_Model):
     sets_without_template: dict[str, int] = {}
 
 
+class Repeat(_Model):
+    """How often each capture of a feed is played."""
+
+    times: list[int]
+    order: Literal["round-robin"] = "round-robin"
+
+
 class Feed(_Model):
     id: str
     pcaps: list[str]
     exporter: Exporter
     take: list[Take]
+    speed: str = "pcap timing"
+    repeat: Repeat | None = None
+    after_last_packet: str = "close"
     facts: list[Facts] = []
+
+    @property
+    def gaps(self) -> float:
+        """What the time between packets is multiplied by."""
+        return float(self.speed.removeprefix("pcap gaps x ")) if " x " in self.speed else 1.0
 
 
 class Flow(_Model):
@@ -65,7 +81,18 @@ class Flow(_Model):
     min_max_timestamps_emitted: bool = False
 
 
+class Listen(_Model):
+    """Where BGP or BMP sessions are accepted."""
+
+    address: str = "::"
+    upstream_port: int = 0
+    max_peers: int = 1000
+    local_as: int = 0
+    router_id: str = "192.0.2.1"
+
+
 class Collector(_Model):
+    listen: dict[str, Listen] = {}
     writer_id: dict[str, str] = {}
     flow: Flow | None = None
     maps: dict[str, Any] = {}
@@ -91,6 +118,9 @@ class Step(_Model):
     ignore: list[str] = []
     match: Literal["exact", "many_to_one"] = "exact"
     max_copies: int | None = None
+    clock: str = ""
+    count: int = 0
+    upstream_limit_mib: int = 0
     swap: dict[str, str] = {}
 
 
@@ -110,6 +140,11 @@ class Case(_Model):
     steps: list[Step]
     events: dict[str, list[dict[str, Any]]] = {}
     stale_reference: Stale = Stale()
+
+    def wanted_later(self, step: Step) -> bool:
+        """Whether another step behind this one expects records of the same stream."""
+        at = next(i for i, one in enumerate(self.steps) if one is step)
+        return any(s.do == "expect" and s.stream == step.stream for s in self.steps[at + 1 :])
 
     def feed(self, name: str) -> Feed:
         for feed in self.feeds:

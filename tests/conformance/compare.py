@@ -12,6 +12,8 @@ Record = dict[str, Any]
 
 _ABSENT = "absent"
 SHOWN_KEYS = 4
+SEARCHED = 50
+"""Unknown records that the nearest missing one is searched for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Comparison:
     def keys(self) -> list[str]:
         """Keys in which unknown records differ from the missing ones nearest to them."""
         found: Counter[str] = Counter()
-        for u in self.unknown:
+        for u in self.unknown[:SEARCHED]:
             nearest = min((differences(u, m) for m in self.missing), key=len, default=[])
             found.update(key for key, _, _ in nearest)
         return [key for key, _ in found.most_common()]
@@ -46,7 +48,8 @@ class Comparison:
             f" {len(self.missing)} missing"
         )
         if self.unknown and self.missing:
-            best = min((differences(u, m) for u in self.unknown for m in self.missing), key=len)
+            some = self.unknown[:SEARCHED]
+            best = min((differences(u, m) for u in some for m in self.missing), key=len)
             shown = ", ".join(f"{k} {got} instead of {want}" for k, got, want in best[:SHOWN_KEYS])
             return f"{counts}, by {', '.join(self.keys)}; nearest: {shown}{_more(best)}"
         rows = self.unknown or self.missing or self.too_often
@@ -89,6 +92,21 @@ def compare(
         want.total(),
         *(list(map(json.loads, k)) for k in (unknown, missing, too_often)),
     )
+
+
+def surplus(
+    got: Iterable[Record], wanted: Iterable[Record], ignore: frozenset[str]
+) -> list[Record]:
+    """The records that are left when each wanted one has taken one that equals it."""
+    want = Counter(_canonical(r, ignore) for r in wanted)
+    left = []
+    for record in got:
+        key = _canonical(record, ignore)
+        if want[key]:
+            want[key] -= 1
+        else:
+            left.append(record)
+    return left
 
 
 def differences(got: Record, wanted: Record) -> list[tuple[str, str, str]]:

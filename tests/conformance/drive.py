@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import json
+import resource
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from flowray.errors import FlowrayError
 from flowray.ingest.ledger import MALFORMED
 from flowray.replay import Replay, summarise
+from flowray.rib.replay import RouteReplay
 from flowray.settings.compile import Program
 from flowray.sinks.base import Commit
 from flowray.sinks.files import OneFileSink
-from flowray.sinks.opening import one_file
-from flowray.wire.packets import Exporters, PacketBatch
-from flowray.wire.pcap import CaptureReader, merge_captures
-from tests.conformance.case import Case, Feed, Step, Variant
-from tests.conformance.compare import Comparison, Record, compare
-from tests.conformance.translate import VIEW, compile_variant, lacking, map_files, missing
+from flowray.sinks.opening import one_file, one_stream_file
+from flowray.wire.packets import address_text
+from flowray.wire.pcap import merge_captures
+from flowray.wire.segments import SegmentBatch
+from tests.conformance.case import Case, Step, Variant
+from tests.conformance.compare import Comparison, Record, compare, surplus
+from tests.conformance.feeds import PROTOCOLS, Playing, Ports, Repeated, Session, play
+from tests.conformance.translate import (
+    STREAMS,
+    VIEW,
+    compile_variant,
+    dump_clock,
+    lacking,
+    map_files,
+    missing,
+)
 
 
 class Outcome(StrEnum):
@@ -66,17 +78,27 @@ ARTEFACTS = {
 }
 
 
-class Lines:
-    """Rows through the JSON lines writer; `take` gives those since the last call."""
+OPTIONAL = "log_close"
+"""Event of a message log that references do not show."""
 
-    def __init__(self, program: Program, directory: Path) -> None:
+_MIB = 1 << 20
+
+
+class Lines:
+    """Rows of a view or stream through the JSON lines writer; `take` gives those since the last
+    call.
+    """
+
+    def __init__(self, program: Program, name: str, directory: Path) -> None:
         self._program = program
+        self._name = name
         self._directory = directory
         self._file: OneFileSink | None = None
 
     def commit(self, commit: Commit, table: pa.Table) -> None:
         if self._file is None:
-            self._file = one_file(self._program, VIEW, self._directory, "jsonl")
+            make = one_file if self._name == VIEW else one_stream_file
+            self._file = make(self._program, self._name, self._directory, "jsonl")
         self._file.commit(commit, table)
 
     def close(self) -> None:
@@ -89,7 +111,7 @@ class Lines:
             return []
         self._file.close()
         self._file = None
-        text = (self._directory / f"{VIEW}.jsonl").read_text(encoding="utf-8")
+        text = (self._directory / f"{self._name}.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
 
 
@@ -105,7 +127,13 @@ class Driver:
     faults: list[str] = field(default_factory=list)
     differing: list[tuple[str, Comparison]] = field(default_factory=list)
     captures: list[str] = field(default_factory=list)
-    sink: Lines = field(init=False)
+    streams: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    sessions: dict[str, list[Session]] = field(default_factory=lambda: defaultdict(list))
+    closed: int = 0
+    ports: Ports = field(default_factory=Ports)
+    clock: int = 0
+    grown: int = 0
+    sinks: dict[str, Lines] = field(init=False)
     replay: Replay = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,41 +142,125 @@ class Driver:
 
     def _start(self) -> None:
         program = compile_variant(self.case, self.variant, self.maps, self.directory)
-        self.sink = Lines(program, self.directory)
-        self.replay = Replay(program, lambda _view, _partition: [self.sink])
+        self.sinks = {
+            name: Lines(program, name, self.directory) for name in (VIEW, *program.streams)
+        }
+        self.replay = Replay(program, lambda name, _partition: [self.sinks[name]])
 
     def run(self) -> None:
         try:
             for step in self.case.steps:
                 _STEPS[step.do](self, step)
         finally:
-            self.sink.close()
+            for sink in self.sinks.values():
+                sink.close()
 
     # -- steps
 
     def feed(self, step: Step) -> None:
         feeds = [self.case.feed(name) for name in step.feeds]
-        readers = [r for feed in feeds for r in self._readers(feed)]
-        for batch in merge_captures([_Presented(r, e) for r, e in readers]):
-            self.replay.feed(batch)
+        exporters = self.replay.collector.exporters
+        played = {f.id: play(self.case, f, exporters, self.ports) for f in feeds}
+        memory = 0
+        for batch in merge_captures([one for playing in played.values() for one in playing]):
+            if isinstance(batch, SegmentBatch):
+                self._receive(batch)
+            else:
+                self.replay.feed(batch)
+            self.clock = max(self.clock, int(batch.arrival[-1]))
+            self._take()
+            memory = memory or _memory()  # when all that is loaded once is there
+        self.grown = _memory() - memory
+        captures = {f: [c for p in playing for c in _captures(p)] for f, playing in played.items()}
+        for feed in feeds:
+            self.sessions[feed.id] += [s for c in captures[feed.id] for s in c.sessions]
+            if feed.after_last_packet == "close":
+                self._close(feed.id)
         self.replay.end_of_input()
-        self.captures = [r.report.fault for r, _ in readers if r.report.cut_off]
-        self.rows = self.sink.take()
+        readers = [c.reader for some in captures.values() for c in some]
+        self.captures = [r.report.fault for r in readers if r.report.cut_off]
+        self.rows = self.sinks[VIEW].take()
 
-    def _readers(self, feed: Feed) -> Iterator[tuple[CaptureReader, int]]:
-        ports = frozenset(t.dst_port for t in feed.take if t.l4 == "udp" and t.into == "flow")
-        exporter = self.replay.collector.exporters.intern_one(feed.exporter.present_as)
-        for name in feed.pcaps:
-            yield CaptureReader(self.case.path(name), Exporters(), ports), exporter
+    @property
+    def routes(self) -> RouteReplay:
+        """What takes the sessions of feeds."""
+        assert self.replay.routes is not None, "feeds have sessions where there is a listener"
+        return self.replay.routes
+
+    def _receive(self, batch: SegmentBatch) -> None:
+        """Hand on payloads in the order of the file, whatever their sequence numbers are."""
+        for i in range(len(batch)):
+            now_ns = int(batch.arrival[i])
+            self.routes.collector.advance(now_ns)
+            if batch.length[i]:
+                address = address_text(int(batch.source_hi[i]), int(batch.source_lo[i]))
+                self.routes.receive(
+                    PROTOCOLS[batch.port[i]],
+                    address,
+                    int(batch.source_port[i]),
+                    batch.payload(i),
+                    now_ns,
+                )
+
+    def _take(self) -> None:
+        """Keep the records of the streams that the case expects something of."""
+        if self.replay.routes is None:
+            return
+        self.routes.collector.flush(self.clock)
+        wanted = {step.stream for step in self.case.steps if step.do == "expect"}
+        for stream in self.variant.collector.streams:
+            if stream in STREAMS:
+                rows = self.sinks[STREAMS[stream]].take()
+                if stream in wanted:
+                    self.streams[stream] += [r for r in rows if r.get("event_type") != OPTIONAL]
+
+    def _close(self, feed: str) -> None:
+        for session in self.sessions.pop(feed, ()):
+            self.closed += 1
+            self.routes.collector.close(session.protocol, session.address, session.port, self.clock)
+        self._take()
+
+    def hang_up(self, step: Step) -> None:
+        for feed in step.feeds:
+            self._close(feed)
+
+    def advance_to(self, step: Step) -> None:
+        for now_ns in dump_clock(self.variant, step.clock, self.clock):
+            self.clock = now_ns
+            self.routes.collector.advance(now_ns)
+        self._take()
+
+    def expect_sessions_closed(self, step: Step) -> None:
+        status = self.routes.collector.status()
+        still_open = status["bgp_sessions"] + status["bmp_sessions"]
+        if self.closed != step.count or still_open:
+            self.faults.append(
+                f"{self.closed} sessions closed instead of {step.count}, {still_open} open"
+            )
+
+    def expect_memory_below(self, step: Step) -> None:
+        """Growth while feeds were replayed: what an interpreter takes is no leak."""
+        if self.grown > step.upstream_limit_mib * _MIB:
+            self.faults.append(
+                f"memory grew by {self.grown // _MIB} MiB, allowed {step.upstream_limit_mib}"
+            )
 
     def expect(self, step: Step) -> None:
+        wanted, ignore = self.case.expected(self.variant, step.ref), self.case.ignored(step)
+        rows = self.streams[step.stream] if step.stream in STREAMS else self.rows
         comparison = compare(
-            self.rows,
-            self.case.expected(self.variant, step.ref),
-            self.case.ignored(step),
+            rows,
+            wanted,
+            ignore,
             many_to_one=step.match == "many_to_one",
             max_copies=step.max_copies,
         )
+        if step.stream in STREAMS:
+            # A collector may tell early what a reference shows behind a later step.
+            left = surplus(rows, wanted, ignore)
+            self.streams[step.stream] = left if self.case.wanted_later(step) else []
+            if self.case.wanted_later(step) and not comparison.missing:
+                return
         if not comparison.equal:
             self.differing.append((step.ref, comparison))
 
@@ -187,11 +299,25 @@ _STEPS: dict[str, Callable[[Driver, Step], None]] = {
     "expect_events": Driver.expect_events,
     "swap_maps": Driver.swap_maps,
     "reload_maps": Driver.reload_maps,
+    "hang_up": Driver.hang_up,
+    "advance_to": Driver.advance_to,
+    "expect_sessions_closed": Driver.expect_sessions_closed,
+    "expect_memory_below": Driver.expect_memory_below,
 }
 
 
-def _listening(driver: Driver, event: dict[str, Any]) -> str:
-    """A replay listens to nothing."""
+def _captures(playing: Playing | Repeated) -> list[Playing]:
+    return playing.captures if isinstance(playing, Repeated) else [playing]
+
+
+def _memory() -> int:
+    """Octets of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+def _untold(driver: Driver, event: dict[str, Any]) -> str:
+    """A replay listens to nothing; of sessions the streams tell."""
     del driver, event
     return ""
 
@@ -207,23 +333,20 @@ def _flushed(driver: Driver, event: dict[str, Any]) -> str:
 
 
 _EVENTS: dict[str, Callable[[Driver, dict[str, Any]], str]] = {
-    "listening": _listening,
+    "listening": _untold,
     "map.loaded": _loaded,
     "flow.flushed": _flushed,
+    "bgp.session_opened": _untold,
+    "bgp.session_closed": _untold,
+    "bgp.duplicate_refused": _untold,
+    "bgp.open": _untold,
+    "bgp.capability": _untold,
+    "bgp.dump_started": _untold,
+    "bmp.limit": _untold,
+    "bmp.session_opened": _untold,
+    "bmp.session_closed": _untold,
+    "bmp.dump_started": _untold,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Presented:
-    """The batches of a capture with one exporter as the sender of all."""
-
-    reader: CaptureReader
-    exporter: int
-
-    def __iter__(self) -> Iterator[PacketBatch]:
-        for batch in self.reader:
-            batch.exporter[:] = np.uint32(self.exporter)
-            yield batch
 
 
 def run_variant(case: Case, variant: Variant) -> Result:

@@ -137,13 +137,13 @@ def test_problems_and_events_fail(folder: Path, capsys: pytest.CaptureFixture[st
         *(_datagram(s, n) for s, n in [(1, 5), (2, 7)]),
         b"\x00\x05\x00\x09",
     )
-    events = {"log-00": [{"event": "flow.flushed", "lines": 3}, {"event": "bmp.limit"}]}
+    events = {"log-00": [{"event": "flow.flushed", "lines": 3}, {"event": "ha.state"}]}
     _write(folder, CASE | {"events": events})
     assert main([str(folder)]) == 1
     (line,) = _lines(capsys)
     assert line.split("; ") == [
         "FAIL 900x/00 log-00: 2 lines flushed instead of 3",
-        "log-00: event bmp.limit is not told",
+        "log-00: event ha.state is not told",
         "problem: 1 short_header",
     ]
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowray.rib import table as table_module
-from flowray.rib.table import NONE, Applied, Rows, RouteTable, Scope
+from flowray.rib.table import NONE, Applied, RouteTable, Rows, Scope
 from flowray.wire.bgp.events import Action, RouteEvents
 from flowray.wire.bgp.families import FAMILIES, Family, Shape
 from flowray.wire.packets import address_text, address_words
@@ -165,7 +165,7 @@ def test_table_is_a_dictionary(family: Family, add_path: bool, batches: list[lis
         assert as_dict(table.rows(), table) == without_marks(model.routes)
         changes = table.changes()
         assert changes is not None
-        gone = {key: (NONE, 0) for key in model.changed}
+        gone = dict.fromkeys(model.changed, (NONE, 0))
         now = {**gone, **{k: v[:2] for k, v in model.routes.items() if k in model.changed}}
         assert as_dict(changes, table) == now
     mark = len(batches) - 1

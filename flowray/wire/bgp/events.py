@@ -4,8 +4,9 @@ or per route.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +98,10 @@ class RouteEvents:
 
     def __len__(self) -> int:
         return len(self.message)
+
+    def take(self, rows: npt.NDArray[Any]) -> RouteEvents:
+        """The rows at these positions."""
+        return RouteEvents(*(getattr(self, column.name)[rows] for column in fields(self)))
 
 
 @dataclass(slots=True)

@@ -1,0 +1,84 @@
+"""Streams of rows about routes: message logs and table dumps, on their way to sinks."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from flowray.rib.rows import stream_schema
+from flowray.sinks.base import Commit, Sink, SinkError
+
+log = logging.getLogger(__name__)
+
+MOST_ROWS = 4_000_000
+"""Rows that wait for sinks which take none; past it the oldest commits go, counted."""
+
+MICROSECOND = 1000
+
+
+class Stream:
+    """Rows of one stream. Commits are numbered by time, so that those after a restart are new.
+
+    Every sink has a queue of its own: one that fails keeps only itself waiting.
+    """
+
+    def __init__(self, name: str, sinks: Sequence[Sink]) -> None:
+        self.name = name
+        self.rows = 0
+        self.lost = 0
+        self.last_error = ""
+        self._sinks = [(sink, deque[tuple[Commit, pa.Table]]()) for sink in sinks]
+        self._open: list[pa.Table] = []
+        self._sequence = 0
+        self._seq = 0
+
+    def number(self, rows: int) -> int:
+        """Take `rows` numbers for rows (column `seq`): the first of them."""
+        first = self._seq
+        self._seq += rows
+        return first
+
+    def add(self, tables: Iterable[pa.Table]) -> None:
+        """Append rows."""
+        self._open += [table for table in tables if table.num_rows]
+
+    def flush(self, now_ns: int, window: tuple[int, int] | None = None) -> None:
+        """Commit what was added, of a table dump with its `window`, and what sinks refused."""
+        if self._open:
+            self._sequence = max(self._sequence + 1, now_ns // MICROSECOND)
+            commit = Commit(self.name, sequence=self._sequence)
+            if window is not None:
+                commit = replace(commit, window_ns=window[0], window_end_ns=window[1])
+            table = pa.concat_tables(self._open).cast(stream_schema())
+            self.rows += table.num_rows
+            self._open = []
+            for _, queue in self._sinks:
+                queue.append((commit, table))
+        for sink, queue in self._sinks:
+            self._store(sink, queue)
+
+    def _store(self, sink: Sink, queue: deque[tuple[Commit, pa.Table]]) -> None:
+        try:
+            while queue:
+                sink.commit(*queue[0])
+                queue.popleft()
+        except SinkError as error:
+            if str(error) != self.last_error:
+                log.error("stream %s: %s", self.name, error)  # noqa: TRY400 - the message says it
+            self.last_error = str(error)
+        while sum(table.num_rows for _, table in queue) > MOST_ROWS:
+            self.lost += queue.popleft()[1].num_rows
+
+    @property
+    def waiting(self) -> int:
+        """Rows that a sink has not taken yet."""
+        return max((sum(t.num_rows for _, t in queue) for _, queue in self._sinks), default=0)
+
+    def close(self) -> None:
+        """Close the sinks."""
+        for sink, _ in self._sinks:
+            sink.close()
