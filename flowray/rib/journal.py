@@ -154,6 +154,10 @@ class Journal:
             if dump is not None:
                 self._keep(session, kind, row | {"timestamp_event": time_of(event)})
 
+    def closed(self, session: BmpSession) -> None:
+        """A session is over: no dump will tell its events."""
+        self._events.pop((session.address, session.port), None)
+
     def _keep(self, session: BmpSession, kind: RowKind, row: dict[str, object]) -> None:
         kept = self._events[session.address, session.port]
         if len(kept) < MOST_EVENTS:

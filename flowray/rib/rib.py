@@ -129,6 +129,7 @@ class Rib:
             self._peers[restored.number] = None
             self._free.append(restored.number)
             tables.tables, tables.stale = restored.tables, True
+            self.generation += 1
 
     def end_restart(self, number: int, family: int) -> list[Removed]:
         """The initial routes of a family are complete: restored ones not among them go."""
@@ -137,6 +138,7 @@ class Rib:
         if not tables.stale:
             return []
         tables.stale = not tables.end_of_rib.issuperset(tables.tables)
+        self.generation += 1
         return self._sweep(tables, family)
 
     def expire(self, number: int) -> list[Removed]:
@@ -145,6 +147,7 @@ class Rib:
         if not tables.session:
             return self.drop(number)
         tables.stale = False
+        self.generation += 1
         return [removed for family in tables.tables for removed in self._sweep(tables, family)]
 
     # -- routes ------------------------------------------------------------------------------------

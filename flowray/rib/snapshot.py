@@ -67,6 +67,13 @@ class Snapshot:
     arena: npt.NDArray[np.uint8]
     offset: I64
 
+    @property
+    def nbytes(self) -> int:
+        """Octets of all its arrays."""
+        own = (self.stale, self.paths, self.path_begin, self.arena, self.offset)
+        arrays = (*own, *self.columns.arrays)
+        return self.forest.nbytes + sum(array.nbytes for array in arrays)
+
     def attribute_set(self, number: int) -> bytes:
         """Canonical octets of an attribute set."""
         return self.arena[self.offset[number] : self.offset[number + 1]].tobytes()
