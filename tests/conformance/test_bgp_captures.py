@@ -14,7 +14,6 @@ from flowray.replay import Replay
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.load import parse_settings
 from flowray.sinks.base import MemorySink
-from flowray.sinks.render import render
 from flowray.wire.bgp import capabilities as caps
 from flowray.wire.bgp.attribute_store import AttributeStore
 from flowray.wire.bgp.attributes import Attributes, decode_attributes
@@ -36,6 +35,7 @@ from flowray.wire.packets import Exporters
 from flowray.wire.pcap import CaptureReader
 from flowray.wire.segments import Batch, SegmentBatch
 from tests.conformance.captures import MISSING, SHARED
+from tests.conformance.drive import Lines
 
 FOLDER = SHARED / "tcpdump"
 PATHS = sorted(FOLDER.glob("bgp*.pcap*"))
@@ -133,10 +133,11 @@ def _program() -> Program:
 
 @captures
 @pytest.mark.parametrize("four_octets", [False, True])
-def test_sessions_do_not_break_us(path: Path, four_octets: bool) -> None:
+def test_sessions_do_not_break_us(path: Path, tmp_path: Path, four_octets: bool) -> None:
     """Each segment on a session that is up, as far as it lasts; what it logs can be written."""
-    program, sink = _program(), MemorySink()
-    replay = Replay(program, lambda _view, _partition: [sink])
+    program = _program()
+    log = Lines(program, "bgp_log", tmp_path)
+    replay = Replay(program, lambda name, _: [log if name == "bgp_log" else MemorySink()])
     assert replay.routes is not None
     offered = [caps.multiprotocol(f.afi, f.safi) for f in FAMILIES]
     offered += [caps.four_octet_as(65000)] if four_octets else []
@@ -146,9 +147,8 @@ def test_sessions_do_not_break_us(path: Path, four_octets: bool) -> None:
         for data in (ours, MARKER + b"\x00\x13\x04", payload[at:]):
             replay.routes.receive("bgp", "192.0.2.7", 1024 + n, data, n)
         replay.routes.collector.close("bgp", "192.0.2.7", 1024 + n, n)
-    replay.finish()
-    fields, encoding = program.stream_fields("bgp_log"), program.stream_encoding("bgp_log")
-    rows = [r for t in sink.tables.values() for r in render(t, fields, encoding).to_pylist()]
+    replay.end_of_input()
+    rows = log.take()
     assert {r.get("log_type") for r in rows} <= {None, "update", "withdraw", "delete", "end-of-rib"}
 
 
