@@ -144,16 +144,25 @@ class BgpSession:
         self._keep(buf[at:])
         return outputs
 
-    def tick(self, now_ns: int) -> list[Output]:
-        """Timers: to be called about once a second."""
+    def tick(self, now_ns: int, *, unread: bool = False) -> list[Output]:
+        """Timers: to be called about once a second. No peer is given up whose octets are `unread`
+        yet.
+        """
         if self.state is State.IDLE or not self._settings.expect_answers:
             return []
-        if now_ns >= self._expires_ns:
+        if now_ns >= self._expires_ns and not unread:
             return self._fail(MessageError(ErrorCode.HOLD_TIMER_EXPIRED, 0, b"", self._silence()))
         if now_ns < self._keepalive_ns:
             return []
         self._keepalive_ns = now_ns + self._hold_ns // _KEEPALIVES_PER_HOLD_TIME
         return [Send(KEEPALIVE)]
+
+    def clock_set(self, step_ns: int) -> None:
+        """The clock that `now_ns` comes from was set by so much: timers go on from where they are,
+        and time may decrease this once.
+        """
+        self._expires_ns = min(self._expires_ns + step_ns, _NEVER)
+        self._keepalive_ns = min(self._keepalive_ns + step_ns, _NEVER)
 
     def closed(self, now_ns: int) -> list[Output]:
         """The connection is gone without our doing."""

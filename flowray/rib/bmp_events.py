@@ -54,8 +54,8 @@ class PeerDown:
 
     @property
     def reason_text(self) -> str:
-        """The reason in words, or its number in hexadecimal."""
-        return bmp.PEER_DOWN_REASONS.get(self.reason, f"0x{self.reason:02x}")
+        """The reason in words."""
+        return bmp.PEER_DOWN_REASONS.get(self.reason, bmp.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ import numpy as np
 from flowray.wire.bgp.bmp import PeerHeader
 from flowray.wire.bgp.bmp_kernels import HEADER_COLUMNS, add_header
 from flowray.wire.bgp.capabilities import AddPath, Capability, FourOctetAs
-from flowray.wire.bgp.events import I64, U8, U64, Contexts
+from flowray.wire.bgp.events import I64, U8, U64, Contexts, Updates
 from flowray.wire.bgp.families import UNKNOWN_FAMILY, family_index
 from flowray.wire.bgp.open import Open
+from flowray.wire.bgp.path_id_kernels import find_path_ids
 
 Identity: TypeAlias = tuple[int, int, int, int, int]
 """Peer type, distinguisher, words of the address, BGP id: what Peer Up and Peer Down are about."""
@@ -94,21 +95,23 @@ class BmpPeers:
 
     `table` finds peers by header, for `bmp_kernels.find_peers`: it is filled as headers come by and
     emptied when it is full. `context_of` (peers or more, 2) int64 has the context of each without
-    and with AS numbers of four octets, -1 while `require_peer_up` and the peer is not up.
+    and with AS numbers of four octets, -1 while it is not up, but for types in `without_peer_up`.
     """
 
-    def __init__(self, limit: int, *, require_peer_up: bool = True) -> None:
+    def __init__(self, limit: int, without_peer_up: frozenset[int]) -> None:
         self.limit = limit
-        self.require_peer_up = require_peer_up
+        self.without_peer_up = without_peer_up
         self.peers: list[BmpPeer] = []
         # A secret seed keeps a sender from choosing headers that collide.
         self.seed = np.uint64(secrets.randbits(64))
         self.table: U64 = np.zeros((_FIRST_SLOTS, HEADER_COLUMNS), np.uint64)
         self.context_of: I64 = np.full((16, 2), -1, np.int64)
-        self._most_slots = max(_FIRST_SLOTS, 1 << (8 * limit).bit_length())
+        self._plain: U64 = np.zeros(16, np.uint64)
+        self._most_slots = max(_FIRST_SLOTS, 1 << (4 * limit).bit_length())
         self._headers = 0
         self._views: dict[tuple[Identity, bool, bool, bool], int] = {}
         self._sessions: dict[Identity, _Session] = {}
+        self._by_address: dict[tuple[int, int, int, int], list[_Session]] = {}
         self._contexts: dict[tuple[bool, int], int] = {}
         self._known: list[tuple[bool, int]] = []
 
@@ -132,6 +135,22 @@ class BmpPeers:
                 bit = _bit(record.afi, record.safi)
                 add_path = add_path | bit if record.mode in _ANY else add_path & ~bit
         return self._context(four_octets, add_path)
+
+    def correct_contexts(self, updates: Updates, peers: I64) -> None:
+        """Give UPDATEs of peers (n,) whose NLRI lack the path identifiers that were negotiated
+        contexts that say so.
+        """
+        negotiated = self.contexts.add_path[updates.context]
+        if not negotiated.any():
+            return
+        found = negotiated.copy()
+        find_path_ids(updates.buf, updates.offset, updates.length, peers, self._plain, found)
+        changed = found != negotiated
+        for context in np.unique(updates.context[changed]).tolist():
+            of_context = changed & (updates.context == context)
+            for bits in np.unique(found[of_context]).tolist():
+                other = self._context(self._known[context][0], bits)
+                updates.context[of_context & (found == bits)] = other
 
     def _context(self, four_octets: bool, add_path: int) -> int:
         """Index of a context: there are at most two for each set of families."""
@@ -165,11 +184,15 @@ class BmpPeers:
         )
         self.peers.append(peer)
         self._views[view] = peer.index
-        session = self._sessions.setdefault(identity, _Session())
+        session = self._sessions.get(identity)
+        if session is None:
+            session = self._sessions[identity] = _Session()
+            self._by_address.setdefault(identity[:4], []).append(session)
         session.views.append(peer.index)
         if peer.index >= len(self.context_of):
             more = np.full_like(self.context_of, -1)
             self.context_of = np.concatenate([self.context_of, more])
+            self._plain = np.concatenate([self._plain, np.zeros_like(self._plain)])
         self._settle(session, peer)
         return peer
 
@@ -203,20 +226,28 @@ class BmpPeers:
         session.up, session.add_path_in, session.add_path_out = True, into, out
         for index in session.views:
             self._settle(session, self.peers[index])
+            self._plain[index] = 0
 
     def down(self, peer: BmpPeer) -> tuple[int, ...]:
-        """Peer Down: indices of all views of the peer, whose routes are gone."""
-        session = self._sessions[peer.identity]
-        session.up, session.add_path_in, session.add_path_out = False, 0, 0
-        for index in session.views:
-            self._settle(session, self.peers[index])
-        return tuple(session.views)
+        """Peer Down: indices of all views of the peer, whose routes are gone.
+
+        Some routers have forgotten the BGP id by then and write 0, which none has: it is about
+        whoever is at the address.
+        """
+        sessions = [self._sessions[peer.identity]]
+        if not peer.bgp_id:
+            sessions = self._by_address[peer.identity[:4]]
+        for session in sessions:
+            session.up, session.add_path_in, session.add_path_out = False, 0, 0
+            for index in session.views:
+                self._settle(session, self.peers[index])
+        return tuple(index for session in sessions for index in session.views)
 
     def _settle(self, session: _Session, peer: BmpPeer) -> None:
         """Bring a view into line with its session."""
         peer.peer_up = session.up
         bits = session.add_path_out if peer.is_out else session.add_path_in
-        known = session.up or not self.require_peer_up
+        known = session.up or peer.peer_type in self.without_peer_up
         for four_octets in (False, True):
             self.context_of[peer.index, int(four_octets)] = (
                 self._context(four_octets, bits) if known else -1

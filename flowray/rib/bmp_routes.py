@@ -74,7 +74,9 @@ class BmpRoutes:
         self._journal.changed(self._rib, events, changes, updates)
         for row in np.flatnonzero(events.action == Action.END_OF_RIB).tolist():
             number = int(peers[events.message[row]])
-            self._journal.removed(self._rib, self._rib.end_restart(number, int(events.family[row])), now_ns)
+            self._journal.removed(
+                self._rib, self._rib.end_restart(number, int(events.family[row])), now_ns
+            )
 
     def _number_of(
         self, peers: np.ndarray[tuple[int], np.dtype[np.int64]]

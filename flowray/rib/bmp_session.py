@@ -15,7 +15,6 @@ from flowray.rib.bmp_events import (
     Discarded,
     Ended,
     Initiation,
-    Marks,
     Mirroring,
     Output,
     PeerDown,
@@ -25,26 +24,30 @@ from flowray.rib.bmp_events import (
     Termination,
 )
 from flowray.rib.bmp_peers import BmpPeer, BmpPeers
+from flowray.rib.bmp_route_marks import joined_marks, plain_marks, tlvs_beside
 from flowray.wire.bgp import bmp, bmp_kernels
-from flowray.wire.bgp.bmp import BmpError, MessageType, PeerHeader, Tlv
+from flowray.wire.bgp.bmp import BmpError, MessageType, PeerHeader, PeerType, Tlv
 from flowray.wire.bgp.bmp_route_tlvs import PathMark, read_route_tlvs
 from flowray.wire.bgp.events import I64, U8, Contexts, Updates
 from flowray.wire.bgp.messages import MessageError, Notification
 from flowray.wire.bgp.open import Open
+
+LOC_RIBS: frozenset[int] = frozenset({PeerType.LOC_RIB})
+"""Peer types behind which there is no BGP session."""
 
 
 @dataclass(frozen=True, slots=True)
 class BmpSessionSettings:
     """What a session may take: octets of a message, peers (each policy view counts), seconds until
     the first message. Routes of a peer whose Peer Up was not seen are discarded, as pmacct does,
-    unless `require_peer_up` is off. `path_marking` is the type of the Path Marking TLV if it is not
-    that of the draft.
+    but for peers of the types `without_peer_up`: of a Loc-RIB, GoBGP sends none. `path_marking` is
+    the type of the Path Marking TLV if it is not that of the draft.
     """
 
     max_message: int = 1 << 20
-    max_peers: int = 4096
+    max_peers: int = 16384
     first_message_s: float = 60.0
-    require_peer_up: bool = True
+    without_peer_up: frozenset[int] = LOC_RIBS
     path_marking: int | None = None
 
 
@@ -86,7 +89,7 @@ class BmpSession:
         self.messages = 0
         self.discarded: Counter[str] = Counter()
         """Messages not taken, by cause."""
-        self._peers = BmpPeers(settings.max_peers, require_peer_up=settings.require_peer_up)
+        self._peers = BmpPeers(settings.max_peers, settings.without_peer_up)
         self._pending = bytearray()
         self._cause = ""
         self._refused: Counter[tuple[int, str, int]] = Counter()
@@ -111,7 +114,7 @@ class BmpSession:
         """Octets that wait for the rest of their message."""
         return len(self._pending)
 
-    def receive(self, data: bytes, now_ns: int) -> list[Output]:
+    def receive(self, data: bytes | memoryview, now_ns: int) -> list[Output]:
         """Take octets as they came."""
         del now_ns  # routers give their own time
         if self.ended:
@@ -135,13 +138,13 @@ class BmpSession:
             return []
         return self._ending(f"no message within {self.settings.first_message_s:g} s")
 
-    def closed(self, now_ns: int) -> list[Output]:
-        """The connection is closed."""
+    def closed(self, now_ns: int, cause: str = "the router closed the connection") -> list[Output]:
+        """The connection is closed, or will be."""
         del now_ns
         if self.ended:
             return []
         cut = f" after {self.buffered} octets of a message" if self.buffered else ""
-        return self._ending(f"the router closed the connection{cut}")
+        return self._ending(f"{cause}{cut}")
 
     def _may_be_whole(self) -> bool:
         """Whether a message is complete, or its header such that it will never be."""
@@ -230,11 +233,12 @@ class BmpSession:
         if not len(good):
             return []
         updates = Updates(buf, update[good], octets[good], context[good], time_ns[good])
+        peers.correct_contexts(updates, peer[good])
+        batch = RouteMonitoring(updates, peer[good], None, ())
         rows = np.flatnonzero(more[good])
         if not len(rows):
-            return [RouteMonitoring(updates, peer[good], None, ())]
+            return [batch]
         chosen = good[rows]
-        batch = RouteMonitoring(updates, peer[good], None, ())
         return [self._with_tlvs(batch, rows, offset[chosen], length[chosen], kind[chosen])]
 
     def _with_tlvs(
@@ -244,31 +248,28 @@ class BmpSession:
         the messages in these rows.
         """
         updates = batch.updates
-        marks: list[tuple[int, PathMark]] = []
+        begin, end = offset + _BODY, offset + length
+        marks, plain = plain_marks(
+            updates.buf, begin, end, updates.offset[rows], kind, self.settings.path_marking
+        )
+        marks.message[:] = rows[marks.message]
+        found: list[tuple[int, PathMark]] = []
         others: list[tuple[int, Tlv]] = []
-        for row, at, octets, update_type in zip(
-            rows.tolist(), offset.tolist(), length.tolist(), kind.tolist(), strict=True
-        ):
-            begin, end = int(updates.offset[row]), at + octets
+        for i in np.flatnonzero(~plain).tolist():
+            row, update_type = int(rows[i]), int(kind[i])
             try:
-                if update_type < 0:
-                    begin += int(updates.length[row])
-                    tlvs = _indexed_tlvs(updates.buf, begin, end)
-                else:
-                    tlvs = _indexed_tlvs(updates.buf, at + _BODY, begin - _TLV_HEADER)
-                    begin += int.from_bytes(updates.buf[begin - 4 : begin - 2].tobytes())
-                    tlvs += _indexed_tlvs(updates.buf, begin, end)
+                tlvs = tlvs_beside(updates, row, int(begin[i]), int(end[i]), update_type)
             except BmpError:
                 self._refuse(MessageType.ROUTE_MONITORING, TLVS, int(batch.peers[row]))
                 continue
             told = read_route_tlvs(tlvs, update_type, self.settings.path_marking)
-            marks += [(row, mark) for mark in told.marks]
+            found += [(row, mark) for mark in told.marks]
             others += [(row, tlv) for tlv in told.others]
             if told.capabilities:
                 updates.context[row] = self._peers.context_by(
                     int(updates.context[row]), told.capabilities
                 )
-        return RouteMonitoring(updates, batch.peers, _marks(marks), tuple(others))
+        return RouteMonitoring(updates, batch.peers, joined_marks(marks, found), tuple(others))
 
     def _message(self, kind: int, data: bytes) -> list[Output]:
         """A whole message that is no Route Monitoring."""
@@ -353,7 +354,6 @@ _OF_PEERS = frozenset(
     }
 )
 _BODY = bmp.COMMON_HEADER + bmp.PEER_HEADER
-_TLV_HEADER = 6
 
 
 def _open(message: bytes) -> Open | None:
@@ -364,18 +364,3 @@ def _open(message: bytes) -> Open | None:
         return Open.decode(message[_HEADER:])
     except MessageError:
         return None
-
-
-def _indexed_tlvs(buf: U8, begin: int, end: int) -> tuple[Tlv, ...]:
-    return bmp.read_tlvs(buf[begin:end].tobytes(), version=4, indexed=True)
-
-
-def _marks(rows: list[tuple[int, PathMark]]) -> Marks | None:
-    if not rows:
-        return None
-    return Marks(
-        np.array([row for row, _ in rows], np.int64),
-        np.array([mark.index for _, mark in rows], np.int64),
-        np.array([mark.status for _, mark in rows], np.uint32),
-        np.array([-1 if mark.reason is None else mark.reason for _, mark in rows], np.int64),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow as pa
 from flowray.maps import LabelMap
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.event_rows import BmpEvent, rows_of_event, time_of
+from flowray.rib.next_hops import NextHopForms
 from flowray.rib.peers import Peer
 from flowray.rib.rib import Changes, PeerTables, Removed, Rib
 from flowray.rib.rows import (
@@ -39,7 +40,15 @@ from flowray.wire.packets import address_words
 _LOG_TYPES = np.array([LogType.UPDATE, LogType.WITHDRAW, LogType.END_OF_RIB], np.uint8)
 assert [Action.ANNOUNCE, Action.WITHDRAW, Action.END_OF_RIB] == [0, 1, 2]
 
-_VPN = np.array([f.shape is Shape.VPN for f in FAMILIES] + [False] * (256 - len(FAMILIES)))
+
+def _of_shape(shape: Shape) -> np.ndarray[Any, Any]:
+    """(256,) bool, the families of a shape by their index."""
+    marks = np.zeros(256, np.bool_)
+    marks[[f.index for f in FAMILIES if f.shape is shape]] = True
+    return marks
+
+
+_VPN, _LABELED = _of_shape(Shape.VPN), _of_shape(Shape.LABELED)
 
 MOST_EVENTS = 100_000
 """Events of BMP sessions that are kept for the next dump."""
@@ -70,6 +79,7 @@ class Journal:
         self._events: defaultdict[tuple[str, int], list[tuple[RowKind, dict[str, object]]]]
         self._events = defaultdict(list)
         self.events_forgotten = 0
+        self._forms = {"bgp": NextHopForms(), "bmp": NextHopForms()}
 
     def log(self, protocol: Protocol) -> Stream | None:
         """The message log of a protocol."""
@@ -97,7 +107,8 @@ class Journal:
         r = changes.rows
         rd, rd_origin = _distinguishers(peers, peer, events.rd[r], events.family[r])
         ends = events.action[r] == Action.END_OF_RIB
-        rd[ends], rd_origin[ends] = 0, RdOrigin.NONE
+        own = ends & (rd_origin == RdOrigin.BGP)
+        rd[own], rd_origin[own] = 0, RdOrigin.NONE
         n = r.size
         routes = Routes(
             peer=peer,
@@ -201,7 +212,11 @@ class Journal:
     # -- rows --------------------------------------------------------------------------------------
 
     def _rows(self, routes: Routes, peers: Sequence[Peer], rib: Rib, event: Event) -> pa.Table:
-        attributes = attributes_of(rib)
+        forms = self._forms[peers[0].protocol]
+
+        def attributes(number: int) -> Attributes:
+            return forms(decode_attributes(rib.store[number]))
+
         if peers[0].protocol == "bgp":
             return bgp_rows(routes, [self._bgp_peer(p) for p in peers], attributes, event)
         return bmp_rows(routes, [self._bmp_peer(p) for p in peers], attributes, event)
@@ -225,14 +240,10 @@ class Journal:
             peer.bgp_id,
             BmpView(peer.view),
             peer.peer_type,
-            peer.is_filtered,
+            # As in pmacct, the F flag shows in rows of Peer Up, Peer Down and statistics alone.
+            filtered=False,
             label=self._label("bmp", peer.router),
         )
-
-
-def attributes_of(rib: Rib) -> Callable[[int], Attributes]:
-    """Path attributes by their number."""
-    return lambda number: decode_attributes(rib.store[number])
 
 
 def _routes(
@@ -269,7 +280,8 @@ def _distinguishers(
     family: np.ndarray[Any, Any],
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """RD of each route and what told it: its prefix, else the header of a BMP peer."""
-    of_peer = np.array([p.instance_rd for p in peers], np.uint64)[peer]
     own = _VPN[family]
+    of_peer = np.array([p.instance_rd for p in peers], np.uint64)[peer]
+    of_peer[_LABELED[family]] = 0
     origin = np.where(own, RdOrigin.BGP, np.where(of_peer != 0, RdOrigin.BMP, RdOrigin.NONE))
     return np.where(own, rd, of_peer), origin.astype(np.uint8)

@@ -24,6 +24,7 @@ U32: TypeAlias = npt.NDArray[np.uint32]
 U64: TypeAlias = npt.NDArray[np.uint64]
 I64: TypeAlias = npt.NDArray[np.int64]
 Low: TypeAlias = npt.NDArray[Any]
+Lines: TypeAlias = npt.NDArray[Any]
 
 MISSING = int(kernels.MISSING)
 """Payload of an address that no prefix contains; in changes, that a prefix is gone."""
@@ -76,45 +77,48 @@ class Prefixes:
 
     def intervals(self) -> Intervals:
         """The table to look addresses up in; in linear time."""
-        room = 2 * len(self) + 1
-        hi, lo, plen, payload = _room(self.version, room)
+        hi, lo, plen, payload = _room(self.version, 2 * len(self) + 1)
         n = kernels.sweep(self.wide, *self._columns, hi, lo, payload, plen)
-        # Copies: the room was for the worst case.
-        hi, lo = hi[:n].copy(), lo[:n].copy()
+        if self.wide:
+            step = kernels.IN_LINE_6
+            lines: Lines = np.empty((-(-n // step), 8), np.uint64)
+            kernels.fill_lines_6(hi[:n], lo[:n], payload[:n], plen[:n], lines)
+        else:
+            step = kernels.IN_LINE_4
+            lines = np.empty((-(-n // step), 16), np.uint32)
+            kernels.fill_lines_4(lo[:n], payload[:n], plen[:n], lines)
+        hi, lo = hi[:n:step].copy(), lo[:n:step].copy()
         origin, shift, buckets = _window(hi if self.wide else lo)
         index = np.empty(buckets + 1, np.uint32)
         kernels.fill_index(self.wide, np.uint64(origin), np.uint64(shift), hi, lo, index)
-        return Intervals(
-            self.version, hi, lo, plen[:n].copy(), payload[:n].copy(), index, origin, shift
-        )
+        return Intervals(self.version, n, lines.reshape(-1), index, origin, shift)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Intervals:
-    """Disjoint intervals of addresses, from address 0 on without gaps: columns as in `Prefixes`,
-    `lo` and `hi` where each begins, `payload` MISSING and `plen` 0 where there is no prefix.
+    """`count` disjoint intervals of addresses, from address 0 on without gaps: where each begins,
+    and the answer to a look-up.
 
-    Bucket *b* of `index` (buckets + 1,) uint32 is for addresses from ``origin + (b << shift)`` on,
-    by their `lo` (IPv4) or `hi` (IPv6).
+    They stand in `lines` of 64 octets (flat; uint32 for IPv4, uint64 for IPv6), laid out as
+    `lpm_kernels.fill_lines_4` and `fill_lines_6` tell. Bucket *b* of `index` (buckets + 1,) uint32
+    has the line that addresses from ``origin + (b << shift)`` on are in; of IPv6 by their high
+    word.
     """
 
     version: int
-    hi: U64
-    lo: Low
-    plen: U8
-    payload: U32
+    count: int
+    lines: Lines
     index: U32
     origin: int
     shift: int
 
     def __len__(self) -> int:
-        return len(self.plen)
+        return self.count
 
     @property
     def nbytes(self) -> int:
-        """Octets that the columns take."""
-        columns = (self.hi, self.lo, self.plen, self.payload, self.index)
-        return sum(column.nbytes for column in columns)
+        """Octets that lines and index take."""
+        return self.lines.nbytes + self.index.nbytes
 
 
 def build(version: int, hi: U64, lo: U64, plen: U8, payload: U32) -> Intervals:
@@ -128,31 +132,23 @@ def build(version: int, hi: U64, lo: U64, plen: U8, payload: U32) -> Intervals:
 class Forest:
     """Many tables in flat arrays: number *t* is the *t*-th pair that `of` was given.
 
-    Intervals of all tables follow one another, and so do their indexes. `tables_4` and `tables_6`,
+    Lines of all tables follow one another, and so do their indexes. `tables_4` and `tables_6`,
     (t + 1, 5) uint64, tell where each begins; their first row is an empty table.
     """
 
     tables_4: U64
     index_4: U32
-    start_4: U32
-    payload_4: U32
-    plen_4: U8
+    lines_4: U32
     tables_6: U64
     index_6: U32
-    hi_6: U64
-    lo_6: U64
-    payload_6: U32
-    plen_6: U8
+    lines_6: U64
 
     @classmethod
     def of(cls, tables: Sequence[tuple[Intervals | None, Intervals | None]]) -> Self:
         """Put tables together, each of IPv4 and of IPv6; one may be missing."""
-        four = _Version.of(4, [pair[0] for pair in tables])
-        six = _Version.of(6, [pair[1] for pair in tables])
-        return cls(
-            four.tables, four.index, four.lo, four.payload, four.plen,
-            six.tables, six.index, six.hi, six.lo, six.payload, six.plen,
-        )  # fmt: skip
+        four = _join(4, [pair[0] for pair in tables])
+        six = _join(6, [pair[1] for pair in tables])
+        return cls(*four, *six)
 
     def __len__(self) -> int:
         return len(self.tables_4) - 1
@@ -182,43 +178,29 @@ def look_up(forest: Forest, table: I64, hi: U64, lo: U64) -> tuple[U32, U8]:
     """
     payload, plen = np.empty(len(table), np.uint32), np.empty(len(table), np.uint8)
     kernels.look_up(
-        table, hi, lo,
-        forest.tables_4, forest.index_4, forest.start_4, forest.payload_4, forest.plen_4,
-        forest.tables_6, forest.index_6, forest.hi_6, forest.lo_6, forest.payload_6, forest.plen_6,
-        payload, plen,
+        table, hi, lo, forest.tables_4, forest.index_4, forest.lines_4, forest.tables_6,
+        forest.index_6, forest.lines_6, payload, plen,
     )  # fmt: skip
     return payload, plen
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Version:
-    """The half of a forest that is of one version of IP."""
-
-    tables: U64
-    index: U32
-    hi: U64
-    lo: Low
-    plen: U8
-    payload: U32
-
-    @classmethod
-    def of(cls, version: int, tables: Sequence[Intervals | None]) -> Self:
-        empty = Prefixes(version, *_room(version, 0)).intervals()
-        distinct = [empty, *(table for table in tables if table)]
-        rows = np.zeros((len(distinct), 5), np.uint64)
-        rows[:, kernels.T_ORIGIN] = [table.origin for table in distinct]
-        rows[:, kernels.T_SHIFT] = [table.shift for table in distinct]
-        rows[:, kernels.T_BUCKETS] = [len(table.index) - 1 for table in distinct]
-        rows[1:, kernels.T_INDEX] = np.cumsum([len(table.index) for table in distinct])[:-1]
-        rows[1:, kernels.T_FIRST] = np.cumsum([len(table) for table in distinct])[:-1]
-        there = np.array([False, *(table is not None for table in tables)])
-        return cls(
-            rows[np.where(there, np.cumsum(there), 0)],
-            *(
-                np.concatenate([getattr(table, name) for table in distinct])
-                for name in ("index", "hi", "lo", "plen", "payload")
-            ),
-        )
+def _join(version: int, tables: Sequence[Intervals | None]) -> tuple[U64, U32, Lines]:
+    """The half of a forest that is of one version of IP: tables, index, lines."""
+    empty = Prefixes(version, *_room(version, 0)).intervals()
+    parts = [empty, *(table for table in tables if table)]
+    words = 8 if version == 6 else 16
+    rows = np.zeros((len(parts), 5), np.uint64)
+    rows[:, kernels.T_ORIGIN] = [part.origin for part in parts]
+    rows[:, kernels.T_SHIFT] = [part.shift for part in parts]
+    rows[:, kernels.T_BUCKETS] = [len(part.index) - 1 for part in parts]
+    rows[1:, kernels.T_INDEX] = np.cumsum([len(part.index) for part in parts])[:-1]
+    rows[1:, kernels.T_FIRST] = np.cumsum([len(part.lines) // words for part in parts])[:-1]
+    there = np.array([False, *(table is not None for table in tables)])
+    return (
+        rows[np.where(there, np.cumsum(there), 0)],
+        np.concatenate([part.index for part in parts]),
+        np.concatenate([part.lines for part in parts]),
+    )
 
 
 def _room(version: int, n: int) -> tuple[U64, Low, U8, U32]:
@@ -256,8 +238,8 @@ def _order_6(hi: U64, lo: U64, plen: U8) -> I64:
 
 
 def _window(first: Low) -> tuple[int, int, int]:
-    """Origin, shift and buckets of an index, for intervals that begin at `first` (n,): as many
-    buckets as intervals, up to a bound, from the second interval to the last.
+    """Origin, shift and buckets of an index, for lines that begin at `first` (n,): as many buckets
+    as lines or up to twice that, within a bound, from the second line to the last.
     """
     origin, last = int(first[min(1, len(first) - 1)]), int(first[-1])
     most = min(1 << (len(first) - 1).bit_length(), MOST_BUCKETS)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numba import njit
 
 from flowray.hashing import Word
+from flowray.rib.prefetch import prefetch
 
 U8: TypeAlias = npt.NDArray[np.uint8]
 U32: TypeAlias = npt.NDArray[np.uint32]
@@ -24,8 +25,13 @@ Low: TypeAlias = npt.NDArray[Any]
 MISSING = np.uint32(0xFFFFFFFF)
 """Payload of addresses that no prefix contains; as a change, that a prefix is gone."""
 
+IN_LINE_4, IN_LINE_6 = 7, 3
+"""Intervals in a line. A line has 64 octets, as the processor's cache: a look-up that has found the
+line has the answer.
+"""
+
 # What look-ups need to know of a table: first address of the index, bits of an address that a
-# bucket leaves out, buckets, where index and intervals begin.
+# bucket leaves out, buckets, where index and lines begin.
 T_ORIGIN, T_SHIFT, T_BUCKETS, T_INDEX, T_FIRST = range(5)
 
 BLOCK = 256
@@ -121,34 +127,6 @@ def merge(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _emit(
-    n: Word,
-    wide: Word,
-    h: Word,
-    w: Word,
-    value: Word,
-    length: Word,
-    out_hi: U64,
-    out_lo: Low,
-    out_payload: U32,
-    out_plen: U8,
-) -> Word:
-    """Begin an interval at address (h, w); returns how many there are.
-
-    It takes the place of one that began at the same address, and there is none if it would only
-    continue the one before.
-    """
-    if n > 0 and out_lo[n - 1] == w and (not wide or out_hi[n - 1] == h):
-        n -= 1
-    if n > 0 and out_payload[n - 1] == value and out_plen[n - 1] == length:
-        return n
-    if wide:
-        out_hi[n] = h
-    out_lo[n], out_payload[n], out_plen[n] = w, value, length
-    return n + 1
-
-
-@njit(cache=True, nogil=True, inline="always")
 def _ones(count: Word) -> Word:
     """A word with the lower `count` (0 to 64) bits set."""
     if count == 0:
@@ -176,47 +154,95 @@ def sweep(
     zero, full = np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
     bits = np.int64(128) if wide else np.int64(32)
     top_hi, top_lo = (full, full) if wide else (zero, np.uint64(0xFFFFFFFF))
-    # Prefixes that contain the current address, the shortest first, and their last addresses.
-    value = np.full(130, np.uint32(0xFFFFFFFF), np.uint32)
-    length = np.zeros(130, np.uint8)
+    # Prefixes that contain the current address, the shortest first, and their last addresses. Below
+    # them all is the whole address space.
+    value, length = np.full(130, MISSING, np.uint32), np.zeros(130, np.uint8)
     end_hi, end_lo = np.full(130, top_hi, np.uint64), np.full(130, top_lo, np.uint64)
-    depth = 0
-    n = _emit(0, wide, zero, zero, value[0], length[0], out_hi, out_lo, out_payload, out_plen)
+    depth, n = 0, 0
+    # The interval that is begun: where, and its answer.
+    at_hi, at_lo, is_value, is_length = zero, zero, value[0], length[0]
     for i in range(plen.size + 1):
         last = i == plen.size
         h, w = top_hi, top_lo
         if not last:
             h, w = hi[i] if wide else zero, np.uint64(lo[i])
-        while depth > 0:
+        while True:
             eh, ew = end_hi[depth], end_lo[depth]
-            if not last and (eh > h or (eh == h and ew >= w)):
-                break
-            depth -= 1
-            if eh == top_hi and ew == top_lo:
+            closes = depth > 0 and (last or eh < h or (eh == h and ew < w))
+            if closes and eh == top_hi and ew == top_lo:
+                depth -= 1
                 continue
-            n = _emit(
-                n, wide, eh + np.uint64(ew == full), ew + np.uint64(1), value[depth],
-                length[depth], out_hi, out_lo, out_payload, out_plen,
-            )  # fmt: skip
+            if closes:
+                depth -= 1
+                h_2, w_2 = eh + np.uint64(ew == full), ew + np.uint64(1)
+            else:
+                h_2, w_2 = h, w
+            # What was begun at the same address is replaced; what only goes on is not written.
+            if h_2 != at_hi or w_2 != at_lo or (last and not closes):
+                if n == 0 or out_payload[n - 1] != is_value or out_plen[n - 1] != is_length:
+                    if wide:
+                        out_hi[n] = at_hi
+                    out_lo[n], out_payload[n], out_plen[n] = at_lo, is_value, is_length
+                    n += 1
+                at_hi, at_lo = h_2, w_2
+            if not closes:
+                break
+            is_value, is_length = value[depth], length[depth]
         if last:
             break
         depth += 1
-        value[depth], length[depth] = payload[i], plen[i]
-        host = bits - np.int64(plen[i])
+        is_value, is_length = payload[i], plen[i]
+        value[depth], length[depth] = is_value, is_length
+        host = bits - np.int64(is_length)
         end_hi[depth], end_lo[depth] = h, w
         if host >= 64:
             end_lo[depth] = full
             end_hi[depth] |= _ones(host - 64)
         else:
             end_lo[depth] |= _ones(host)
-        n = _emit(n, wide, h, w, payload[i], plen[i], out_hi, out_lo, out_payload, out_plen)
     return n
 
 
 @njit(cache=True, nogil=True)
+def fill_lines_4(start: U32, payload: U32, plen: U8, lines: U32) -> None:
+    """Intervals as lines (n, 16) of seven: starts, payloads, lengths as octets.
+
+    The last line is filled up with the last interval, which begins once more at the last address.
+    """
+    n = start.size
+    for c in range(lines.shape[0]):
+        line = lines[c]
+        line[14] = line[15] = 0
+        for k in range(7):
+            i = min(7 * c + k, n - 1)
+            line[k] = start[i] if 7 * c + k < n else np.uint32(0xFFFFFFFF)
+            line[7 + k] = payload[i]
+            line[14 + (k >> 2)] |= np.uint32(plen[i]) << np.uint32(8 * (k & 3))
+
+
+@njit(cache=True, nogil=True)
+def fill_lines_6(hi: U64, lo: U64, payload: U32, plen: U8, lines: U64) -> None:
+    """Intervals as lines (n, 8) of three: high words of starts, low words, then three payloads of
+    32 bits and three lengths of 8. The last line as in `fill_lines_4`.
+    """
+    n, full = hi.size, np.uint64(0xFFFFFFFFFFFFFFFF)
+    for c in range(lines.shape[0]):
+        line = lines[c]
+        line[6] = line[7] = 0
+        for k in range(3):
+            i = min(3 * c + k, n - 1)
+            line[k] = hi[i] if 3 * c + k < n else full
+            line[3 + k] = lo[i] if 3 * c + k < n else full
+            line[6 + (k >> 1)] |= np.uint64(payload[i]) << np.uint64(32 * (k & 1))
+            line[7] |= np.uint64(plen[i]) << np.uint64(32 + 8 * k)
+
+
+@njit(cache=True, nogil=True)
 def fill_index(wide: Word, origin: Word, shift: Word, hi: U64, lo: Low, index: U32) -> None:
-    """index[b] = the last interval that begins at or before the first address of bucket b, and for
-    the number of buckets the last of all. What lies before the first bucket counts as in it.
+    """index[b] = the last line that begins at or before the first address of bucket b, and for the
+    number of buckets the last of all. What lies before the first bucket counts as in it.
+
+    `hi`, `lo` are where lines begin.
     """
     top, p = lo.size - 1, 0
     index[0], index[index.size - 1] = 0, top
@@ -232,45 +258,99 @@ def fill_index(wide: Word, origin: Word, shift: Word, hi: U64, lo: Low, index: U
 
 
 @njit(cache=True, nogil=True)
+def _split(
+    table: I64,
+    hi: U64,
+    lo: U64,
+    tables: Word,
+    rows_4: I64,
+    which_4: I64,
+    key_4: U64,
+    rows_6: I64,
+    which_6: I64,
+    key_6: U64,
+    low_6: U64,
+) -> Word:
+    """Part the addresses of a block by version; returns how many are of IPv4.
+
+    An address is written to where the next of either version goes, for want of a branch.
+    """
+    n4, n6 = np.uint64(0), np.uint64(0)
+    for i in range(table.size):
+        t = table[i] + 1
+        t = t if (t > 0) & (t < tables) else np.int64(0)
+        rows_4[n4], which_4[n4], key_4[n4] = i, t, lo[i] & np.uint64(0xFFFFFFFF)
+        rows_6[n6], which_6[n6], key_6[n6], low_6[n6] = i, t, hi[i], lo[i]
+        v4 = np.uint64((hi[i] == 0) & (lo[i] >> np.uint64(32) == np.uint64(0xFFFF)))
+        n4 += v4
+        n6 += np.uint64(1) - v4
+    return np.int64(n4)
+
+
+@njit(cache=True, nogil=True)
 def _narrow_down(
-    n: Word, table: I64, key: U64, tables: U64, index: U32, at: I64, more: I64
+    n: Word, table: I64, key: U64, tables: U64, index: U32, at: I64, among: I64
 ) -> None:
-    """The bucket of each of n addresses: its first interval, and how many follow in it."""
+    """The first of the lines that each of n addresses can be in, and their number."""
     for j in range(n):
         t = tables[table[j]]
         origin = t[0]
         bucket = min((max(key[j], origin) - origin) >> t[1], t[2] - np.uint64(1))
         p = t[3] + bucket
         first = np.int64(index[p])
-        more[j] = np.int64(index[p + np.uint64(1)]) - first
+        among[j] = np.int64(index[p + np.uint64(1)]) - first + 1
         at[j] = first + np.int64(t[4])
 
 
 @njit(cache=True, nogil=True)
-def _search_4(n: Word, key: U64, start: U32, at: I64, more: I64) -> None:
-    """The last of the intervals at..at+more that begins at or before each address."""
+def _match_4(
+    n: Word, rows: I64, key: U64, lines: U32, at: I64, among: I64, payload: U32, plen: U8
+) -> None:
+    """Answers of n addresses, each in one of the lines at..at+among-1 (flat)."""
     for j in range(n):
-        a, first, count = np.uint32(key[j]), at[j], more[j]
-        while count > 0:
-            half = (count + 1) >> 1
-            there = start[first + half] <= a
-            first = first + half if there else first
-            count = count - half if there else half - 1
-        at[j] = first
+        prefetch(lines, (at[j] + (among[j] >> 1)) << 4)
+    for j in range(n):
+        a, p, count = np.uint32(key[j]), np.uint64(at[j]), np.uint64(among[j])
+        while count > 1:
+            # The count does not depend on what is found, and no branch does.
+            half = count >> np.uint64(1)
+            p += half * np.uint64(lines[(p + half) << np.uint64(4)] <= a)
+            count -= half
+        p <<= np.uint64(4)
+        k = np.uint64(0)
+        for q in range(1, 7):
+            k += np.uint64(lines[p + np.uint64(q)] <= a)
+        payload[rows[j]] = lines[p + k + np.uint64(7)]
+        lengths = np.uint64(lines[p + np.uint64(14)]) | np.uint64(
+            lines[p + np.uint64(15)]
+        ) << np.uint64(32)
+        plen[rows[j]] = (lengths >> (k << np.uint64(3))) & np.uint64(0xFF)
 
 
 @njit(cache=True, nogil=True)
-def _search_6(n: Word, key: U64, low: U64, hi: U64, lo: U64, at: I64, more: I64) -> None:
-    """As `_search_4` for addresses of two words."""
+def _match_6(
+    n: Word, rows: I64, key: U64, low: U64, lines: U64, at: I64, among: I64, payload: U32, plen: U8
+) -> None:
+    """As `_match_4` for addresses of two words."""
     for j in range(n):
-        h, w, first, count = key[j], low[j], at[j], more[j]
-        while count > 0:
-            half = (count + 1) >> 1
-            p = first + half
-            there = hi[p] < h or (hi[p] == h and lo[p] <= w)
-            first = p if there else first
-            count = count - half if there else half - 1
-        at[j] = first
+        prefetch(lines, (at[j] + (among[j] >> 1)) << 3)
+    for j in range(n):
+        h, w, p, count = key[j], low[j], np.uint64(at[j]), np.uint64(among[j])
+        while count > 1:
+            half = count >> np.uint64(1)
+            q = (p + half) << np.uint64(3)
+            begun = (lines[q] < h) | ((lines[q] == h) & (lines[q + np.uint64(3)] <= w))
+            p += half * np.uint64(begun)
+            count -= half
+        p <<= np.uint64(3)
+        k = np.uint64(0)
+        for i in range(1, 3):
+            q = p + np.uint64(i)
+            k += np.uint64((lines[q] < h) | ((lines[q] == h) & (lines[q + np.uint64(3)] <= w)))
+        word = lines[p + np.uint64(6) + (k >> np.uint64(1))]
+        payload[rows[j]] = (word >> ((k & np.uint64(1)) << np.uint64(5))) & np.uint64(0xFFFFFFFF)
+        lengths = lines[p + np.uint64(7)] >> np.uint64(32)
+        plen[rows[j]] = (lengths >> (k << np.uint64(3))) & np.uint64(0xFF)
 
 
 @njit(cache=True, nogil=True)
@@ -280,42 +360,33 @@ def look_up(
     lo: U64,
     tables_4: U64,
     index_4: U32,
-    start_4: U32,
-    payload_4: U32,
-    plen_4: U8,
+    lines_4: U32,
     tables_6: U64,
     index_6: U32,
-    hi_6: U64,
-    lo_6: U64,
-    payload_6: U32,
-    plen_6: U8,
+    lines_6: U64,
     payload: U32,
     plen: U8,
 ) -> None:
     """Match addresses (n,) in the tables (n,) of their version. `tables_4` and `tables_6` begin
-    with an empty table, which is meant by every number of no table.
+    with an empty table, which is meant by every number of no table. `lines_4` and `lines_6` are
+    flat.
     """
-    rows, which = np.empty((2, BLOCK), np.int64), np.empty((2, BLOCK), np.int64)
-    key, low = np.empty((2, BLOCK), np.uint64), np.empty(BLOCK, np.uint64)
-    at, more = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    rows_4, rows_6 = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    which_4, which_6 = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    key_4, key_6 = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)
+    low_6 = np.empty(BLOCK, np.uint64)
+    at, among = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     for begin in range(0, table.size, BLOCK):
-        n4, n6 = 0, 0
-        for i in range(begin, min(begin + BLOCK, table.size)):
-            v6 = (hi[i] != 0) | (lo[i] >> np.uint64(32) != np.uint64(0xFFFF))
-            t = table[i] + 1 if 0 <= table[i] < tables_4.shape[0] - 1 else np.int64(0)
-            rows[0, n4], rows[1, n6] = i, i
-            which[0, n4], which[1, n6] = t, t
-            key[0, n4], key[1, n6] = lo[i] & np.uint64(0xFFFFFFFF), hi[i]
-            low[n6] = lo[i]
-            n6 += v6
-            n4 += not v6
+        end = min(begin + BLOCK, table.size)
+        n4 = _split(
+            table[begin:end], hi[begin:end], lo[begin:end], tables_4.shape[0],
+            rows_4, which_4, key_4, rows_6, which_6, key_6, low_6,
+        )  # fmt: skip
+        n6 = end - begin - n4
+        found, length = payload[begin:end], plen[begin:end]
         if n4:
-            _narrow_down(n4, which[0], key[0], tables_4, index_4, at, more)
-            _search_4(n4, key[0], start_4, at, more)
-            for j in range(n4):
-                payload[rows[0, j]], plen[rows[0, j]] = payload_4[at[j]], plen_4[at[j]]
+            _narrow_down(n4, which_4, key_4, tables_4, index_4, at, among)
+            _match_4(n4, rows_4, key_4, lines_4, at, among, found, length)
         if n6:
-            _narrow_down(n6, which[1], key[1], tables_6, index_6, at, more)
-            _search_6(n6, key[1], low, hi_6, lo_6, at, more)
-            for j in range(n6):
-                payload[rows[1, j]], plen[rows[1, j]] = payload_6[at[j]], plen_6[at[j]]
+            _narrow_down(n6, which_6, key_6, tables_6, index_6, at, among)
+            _match_6(n6, rows_6, key_6, low_6, lines_6, at, among, found, length)

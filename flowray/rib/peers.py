@@ -67,7 +67,7 @@ class Peer:
 
     @property
     def instance_rd(self) -> int:
-        """RD of the routing instance that its routes without an RD of their own belong to; 0 for
-        the global one.
+        """RD of the routing instance that its unicast routes belong to; 0 for the global one, to
+        which labeled routes always belong.
         """
         return self.distinguisher if self.peer_type in (RD_INSTANCE_PEER, LOC_RIB_PEER) else 0

@@ -40,7 +40,7 @@ class RouteReplay:
 
     def feed(self, batch: SegmentBatch) -> None:
         """Take segments in capture order."""
-        for event in self._streams.receive(batch):
+        for event in self._streams.feed(batch):
             stream = event.stream
             protocol = self._ports[stream.port]
             address = address_text(stream.source_hi, stream.source_lo)

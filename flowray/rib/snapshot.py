@@ -211,8 +211,9 @@ def _sources(
 
 
 def _instance_rds(tables: PeerTables, family: int) -> Iterable[int]:
-    if FAMILIES[family].shape is not Shape.VPN:
-        return (tables.peer.instance_rd,)
+    shape = FAMILIES[family].shape
+    if shape is not Shape.VPN:
+        return (0 if shape is Shape.LABELED else tables.peer.instance_rd,)
     distinguishers: list[int] = np.unique(tables.tables[family].rows().rd).tolist()
     return distinguishers
 

@@ -28,8 +28,9 @@ MOST_LOAD = 0.8
 GROWTH = 1.25
 """... and by how much: between 16 and 21 octets for a route of IPv4."""
 LEAST_ROWS = 16
-TAIL = 64
-"""Slots at the end of a table, for rows that find theirs taken; a table that needs more has them.
+TAIL = 16
+"""Slots at the end of a table, for rows that find theirs taken; it may have more where rows ask for
+them.
 """
 
 MOST_CHANGES = 1 << 16
@@ -118,7 +119,7 @@ class RouteTable:
     def _allocate(self) -> None:
         size = int(LEAST_ROWS / MOST_LOAD)
         self._state[[kernels.S_ROWS, kernels.S_SIZE]] = 0, size
-        slots = size + _tail(size)
+        slots = size + TAIL
         self._words: U64 = np.full((slots, self._width), 0xFFFFFFFFFFFFFFFF, np.uint64)
         self._attributes: U32 = np.full(slots, NONE, np.uint32)
         self._marks: U8 = np.zeros(slots, np.uint8)
@@ -186,8 +187,8 @@ class RouteTable:
         stale = self._unpack(slots[self._marks[slots] != mark])
         kept = np.zeros(256, np.uint8)
         kept[mark] = 1
-        count = kernels.spread(0, int(self._state[kernels.S_SIZE]), kept, *self._columns)
-        self._state[kernels.S_ROWS] = count
+        self._state[kernels.S_ROWS] -= len(stale)
+        self._resize(int(self._state[kernels.S_SIZE]), kept)
         self._changed_all(len(stale))
         self._shrink()
         return stale
@@ -280,7 +281,7 @@ class RouteTable:
         self._words[begin:] = key[order]
         self._attributes[begin:] = rows.attributes[order]
         self._marks[begin:] = marks[order]
-        kernels.spread(begin, size, _EVERY_MARK, *self._columns)
+        kernels.spread(begin, size, *self._columns)
         self._changed_all(len(rows))
 
     def _changed_all(self, count: int) -> None:
@@ -288,16 +289,22 @@ class RouteTable:
             self._state[kernels.S_GENERATION] += count
             self._state[kernels.S_LOGGED] = MOST_CHANGES + 1
 
-    def _resize(self, size: int) -> None:
-        """Spread the rows over so many slots; in place, so that nothing is there twice."""
-        old = len(self._attributes)
-        slots = max(size + _tail(size), kernels.extent(size, self._words, self._attributes))
-        begin = 0
-        if slots > old:
+    def _resize(self, size: int, kept: U8 = _EVERY_MARK) -> None:
+        """Spread the rows whose mark is in `kept` over so many slots; in place, so that nothing is
+        there twice.
+        """
+        end = len(self._attributes)
+        if size + TAIL > end:
+            self._reallocate(size + TAIL)
+        begin = kernels.push_up(end, kept, *self._columns)
+        slots = max(kernels.extent(begin, size, self._words), size + TAIL)
+        if slots > len(self._attributes):
+            end = len(self._attributes)
             self._reallocate(slots)
-            begin = kernels.push_up(old, *self._columns)
-        kernels.spread(begin, size, _EVERY_MARK, *self._columns)
-        if slots < old:
+            self._attributes[:begin] = NONE
+            begin = kernels.push_up(end, _EVERY_MARK, *self._columns)
+        kernels.spread(begin, size, *self._columns)
+        if slots < len(self._attributes):
             self._reallocate(slots)
         self._state[kernels.S_SIZE] = size
 
@@ -356,11 +363,6 @@ _TYPES: dict[str, type[np.unsignedinteger[Any]]] = {
     "attributes": np.uint32,
     "nlri": np.uint32,
 }
-
-
-def _tail(size: int) -> int:
-    """Slots behind those that rows are spread over."""
-    return min(size // 8 + 4, TAIL)
 
 
 def _layout(family: Family, *, add_path: bool) -> tuple[I64, int]:

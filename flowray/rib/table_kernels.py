@@ -20,6 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from flowray.hashing import Word
+from flowray.rib.prefetch import prefetch
 
 U8: TypeAlias = npt.NDArray[np.uint8]
 U32: TypeAlias = npt.NDArray[np.uint32]
@@ -42,9 +43,8 @@ S_ROWS, S_SIZE, S_GENERATION, S_LOGGED = range(4)
 # Which prefixes are looked for: the given one, those inside it, those that contain it.
 EXACT, LONGER, COVERING = range(3)
 
-BLOCK = 128
-"""Keys whose slots are loaded together before the first is changed, so that cache misses overlap.
-"""
+AHEAD = 24
+"""How many keys ahead slots are asked for, so that cache misses overlap."""
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -170,6 +170,16 @@ def seek_many(key: U64, size: Word, words: U64, attributes: U32, slots: I64) -> 
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _copy(source: U64, s: Word, target: U64, t: Word) -> None:
+    """Copy a key."""
+    target[t, 0] = source[s, 0]
+    if source.shape[1] > 1:
+        # A loop alone would be made one for many words, which costs the most for the usual one.
+        for w in range(1, source.shape[1]):
+            target[t, w] = source[s, w]
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _open(s: Word, words: U64, attributes: U32, marks: U8, labels: U64) -> Word:
     """Make slot s free by moving rows up by one; returns 0 if that needs the last slot."""
     end = s
@@ -178,8 +188,7 @@ def _open(s: Word, words: U64, attributes: U32, marks: U8, labels: U64) -> Word:
     if end + 1 >= attributes.size:
         return 0
     for t in range(end, s, -1):
-        for w in range(words.shape[1]):
-            words[t, w] = words[t - 1, w]
+        _copy(words, t - 1, words, t)
         attributes[t] = attributes[t - 1]
         marks[t] = marks[t - 1]
     if labels.size:
@@ -189,41 +198,23 @@ def _open(s: Word, words: U64, attributes: U32, marks: U8, labels: U64) -> Word:
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _free(s: Word, words: U64, attributes: U32) -> None:
+    words[s, 0] = np.uint64(0xFFFFFFFFFFFFFFFF)
+    attributes[s] = np.uint32(0xFFFFFFFF)
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _close(s: Word, size: Word, words: U64, attributes: U32, marks: U8, labels: U64) -> None:
     """Take out the row at slot s: rows after it that are not at home move down by one."""
     t = s + 1
     while attributes[t] != np.uint32(0xFFFFFFFF) and _home(words[t, 0], size) < t:
-        for w in range(words.shape[1]):
-            words[t - 1, w] = words[t, w]
+        _copy(words, t, words, t - 1)
         attributes[t - 1] = attributes[t]
         marks[t - 1] = marks[t]
         if labels.size:
             labels[t - 1] = labels[t]
         t += 1
-    words[t - 1, 0] = np.uint64(0xFFFFFFFFFFFFFFFF)
-    attributes[t - 1] = np.uint32(0xFFFFFFFF)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _log(key: U64, i: Word, log: U64, state: I64) -> None:
-    """Note that key i changed; a full log stays at one more than it holds."""
-    state[2] += 1
-    n = state[3]
-    if n < log.shape[0]:
-        for w in range(key.shape[1]):
-            log[n, w] = key[i, w]
-    if n <= log.shape[0]:
-        state[3] = n + 1
-
-
-@njit(cache=True, nogil=True)
-def _touch(key: U64, begin: Word, end: Word, size: Word, words: U64, attributes: U32) -> Word:
-    """Load the slots of some keys."""
-    seen = np.uint64(0)
-    for i in range(begin, end):
-        s = _home(key[i, 0], size)
-        seen ^= words[s, 0] ^ np.uint64(attributes[s])
-    return seen
+    _free(t - 1, words, attributes)
 
 
 @njit(cache=True, nogil=True)
@@ -252,10 +243,15 @@ def update(
     `rows` (n,) are rows of `action`, `new` attributes and `new_labels`. What was there before goes
     to `previous` and `previous_labels` (n,). `labels` is empty for families without.
     """
-    size = state[1]
+    count, size, logged, room = state[0], state[1], state[3], log.shape[0]
+    width, labelled, changes = words.shape[1], labels.size > 0, 0
+    stop = rows.size
     for i in range(begin, rows.size):
-        if (i - begin) % 128 == 0:
-            _touch(key, i, min(i + 128, rows.size), size, words, attributes)
+        if i + AHEAD < rows.size:
+            s = _home(key[i + AHEAD, 0], size)
+            prefetch(words, s * width)
+            prefetch(attributes, s)
+            prefetch(marks, s)
         r = rows[i]
         previous[i], previous_labels[i] = np.uint32(0xFFFFFFFF), 0
         if action[r] > 1:
@@ -264,89 +260,95 @@ def update(
         there = s >= 0
         if there:
             previous[i] = attributes[s]
-            if labels.size:
+            if labelled:
                 previous_labels[i] = labels[s]
         if action[r] == 1:
-            if there:
-                _close(s, size, words, attributes, marks, labels)
-                state[0] -= 1
-                _log(key, i, log, state)
-            continue
-        if not there:
-            s = np.int64(-1) - s
-            if state[0] >= most or not _open(s, words, attributes, marks, labels):
-                return i
-            state[0] += 1
-            for w in range(words.shape[1]):
-                words[s, w] = key[i, w]
-        marks[s] = mark
-        same = there and attributes[s] == new[r]
-        attributes[s] = new[r]
-        if labels.size:
-            same &= labels[s] == new_labels[r]
-            labels[s] = new_labels[r]
-        if not same:
-            _log(key, i, log, state)
-    return rows.size
+            if not there:
+                continue
+            _close(s, size, words, attributes, marks, labels)
+            count -= 1
+        else:
+            if not there:
+                s = np.int64(-1) - s
+                if count >= most or not _open(s, words, attributes, marks, labels):
+                    stop = i
+                    break
+                count += 1
+                _copy(key, i, words, s)
+            marks[s] = mark
+            same = there and attributes[s] == new[r]
+            attributes[s] = new[r]
+            if labelled:
+                same &= labels[s] == new_labels[r]
+                labels[s] = new_labels[r]
+            if same:
+                continue
+        changes += 1
+        if logged < room:
+            _copy(key, i, log, logged)
+        logged += 1
+    # A full log stays at one more than it holds.
+    state[0], state[2], state[3] = count, state[2] + changes, min(logged, room + 1)
+    return stop
 
 
 @njit(cache=True, nogil=True)
-def extent(size: Word, words: U64, attributes: U32) -> Word:
-    """Slots that the rows will take when they are spread over `size`, the free one at the end
-    included.
+def push_up(end: Word, kept: U8, words: U64, attributes: U32, marks: U8, labels: U64) -> Word:
+    """Move the rows below slot `end` whose mark is in `kept` (256,) to the last slots, in their
+    order, and drop the others; returns the first slot taken.
+    """
+    target = np.int64(attributes.size - 1)
+    for s in range(end - 1, -1, -1):
+        # What is not kept is copied as well, to where the next row goes: cheaper than a branch.
+        there = (attributes[s] != np.uint32(0xFFFFFFFF)) & (kept[marks[s]] != 0)
+        _copy(words, s, words, target)
+        attributes[target] = attributes[s]
+        marks[target] = marks[s]
+        if labels.size:
+            labels[target] = labels[s]
+        target -= there
+    return target + 1
+
+
+@njit(cache=True, nogil=True)
+def extent(begin: Word, size: Word, words: U64) -> Word:
+    """Slots that the rows from slot `begin` on will take when they are spread over `size`, the free
+    one at the end included.
     """
     last = np.int64(-1)
-    for s in range(attributes.size):
-        if attributes[s] != np.uint32(0xFFFFFFFF):
-            last = max(last + 1, _home(words[s, 0], size))
+    for s in range(begin, words.shape[0]):
+        last = max(last + 1, _home(words[s, 0], size))
     return last + 2
 
 
 @njit(cache=True, nogil=True)
-def push_up(end: Word, words: U64, attributes: U32, marks: U8, labels: U64) -> Word:
-    """Move all rows, which stand below slot `end`, to the last slots; returns the first of them."""
-    target = attributes.size
-    for s in range(end - 1, -1, -1):
-        if attributes[s] == np.uint32(0xFFFFFFFF):
-            continue
-        target -= 1
-        for w in range(words.shape[1]):
-            words[target, w] = words[s, w]
-        attributes[target] = attributes[s]
-        marks[target] = marks[s]
-        if labels.size:
-            labels[target] = labels[s]
-    return target
+def spread(begin: Word, size: Word, words: U64, attributes: U32, marks: U8, labels: U64) -> Word:
+    """Put the rows that fill the slots from `begin` on to where they belong in a table of `size`,
+    which has room for them; returns the slots taken as `extent` does.
 
-
-@njit(cache=True, nogil=True)
-def spread(
-    begin: Word, size: Word, kept: U8, words: U64, attributes: U32, marks: U8, labels: U64
-) -> Word:
-    """Put the rows at slots from `begin` on to the slots where they belong in a table of `size`,
-    none of which may lie behind where it comes from; returns how many there are.
-
-    Rows whose mark is not in `kept` (256,) are dropped.
+    In place: if the last row has room, no row comes to stand behind where it comes from.
     """
-    next_free, count = np.int64(0), np.int64(0)
+    end, free = np.int64(0), np.int64(0)
     for s in range(begin, attributes.size):
-        if attributes[s] == np.uint32(0xFFFFFFFF) or not kept[marks[s]]:
-            continue
-        target = max(next_free, _home(words[s, 0], size))
-        for w in range(words.shape[1]):
-            words[target, w] = words[s, w]
+        target = max(end, _home(words[s, 0], size))
+        for t in range(free, target):
+            _free(t, words, attributes)
+        _copy(words, s, words, target)
         attributes[target] = attributes[s]
         marks[target] = marks[s]
         if labels.size:
             labels[target] = labels[s]
-        for t in range(next_free, target):
-            words[t, 0] = np.uint64(0xFFFFFFFFFFFFFFFF)
-            attributes[t] = np.uint32(0xFFFFFFFF)
-        next_free = target + 1
-        count += 1
-    words[next_free:, 0] = np.uint64(0xFFFFFFFFFFFFFFFF)
-    attributes[next_free:] = np.uint32(0xFFFFFFFF)
-    return count
+        end = free = target + 1
+        if end + 4 <= s:
+            # A gap is seldom wider, and this costs less than to find out how wide it is.
+            _free(end, words, attributes)
+            _free(end + 1, words, attributes)
+            _free(end + 2, words, attributes)
+            _free(end + 3, words, attributes)
+            free = end + 4
+    for t in range(end, attributes.size):
+        _free(t, words, attributes)
+    return end + 1
 
 
 @njit(cache=True, nogil=True)

@@ -89,6 +89,8 @@ class Encoding(Model):
     tcp_flags: Literal["list", "int"] = "list"
     forwarding_status: Literal["text", "number"] = "text"
     mpls_label_stack: Literal["list", "text"] = "list"
+    as_path: Literal["list", "text"] = "text"
+    communities: Literal["list", "text"] = "text"
     timestamps: Literal["epoch", "rfc3339", "text"] = "rfc3339"
     precision: Literal["s", "ms", "us", "ns"] = "us"
     protocols: Literal["name", "number"] = "name"

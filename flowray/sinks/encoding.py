@@ -15,11 +15,12 @@ class Encoding:
     `records`: `rows` writes the fields asked for; `plain` is pmacct's JSON (`event_type` first);
     `null-filled` is its Avro turned to JSON: counters not asked for are null and operator-declared
     fields are nested in `custom_primitives`; extended communities other than route targets and
-    origins are question marks. `precision` is that of timestamps; `stamp_inserted`
-    and `stamp_updated` always have whole seconds. `as_path` and `communities` (of all kinds) are
-    lists of texts, or a text with blanks between. `timestamps`: `typed` is a timestamp of the file
-    format, null where unknown, which is what Parquet gets in place of `rfc3339` text. `tos`: the
-    whole octet, or the DSCP in its six high bits. `writer_id`, if not empty, becomes the last key.
+    origins are question marks. `precision` is that of timestamps; `stamp_inserted` and
+    `stamp_updated` always have whole seconds. `as_path` and `communities` (of all kinds) are lists,
+    or a text with blanks between, in rows of flows with underscores. `timestamps`: `typed` is a
+    timestamp of the file format, null where unknown, which is what Parquet gets in place of
+    `rfc3339` text. `tos`: the whole octet, or the DSCP in its six high bits. `writer_id`, if not
+    empty, becomes the last key.
     """
 
     records: Literal["rows", "plain", "null-filled"] = "rows"

@@ -67,6 +67,7 @@ OMIT_NULL: Final = b"flowray.omit_null"
 MEMBERS: Final = b"flowray.members"
 """Metadata of a column of JSON objects whose members are those of the row's object."""
 
+_STREAM_FIELDS: Final = frozenset(ROUTE_FIELDS.values())
 _COUNTERS: Final = ("packets", "flows", "bytes")
 _RANK: Final = {
     f: rank
@@ -481,7 +482,9 @@ def _interned(
 
 def _words(source: _Source, field: Field, encoding: Encoding) -> Build:
     """As `_interned`; lists that a null-filled record lacks are empty."""
-    put = partial(words.words, name=field.name)
+    # pmacct has blanks in rows of routes, and underscores in rows of flows.
+    joint = " " if field in _STREAM_FIELDS else "_"
+    put = partial(words.words, name=field.name, joint=joint)
     column = source.column(field)
     listed = put(pa.array([b""]), encoding).type
     nulls = source.nulls(field)

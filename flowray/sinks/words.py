@@ -6,6 +6,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flowray.sinks.buffers import Array
 from flowray.sinks.encoding import Encoding
@@ -31,14 +32,14 @@ def texts(values: Array, encoding: Encoding) -> Array:
     return _decoded(values)
 
 
-def words(values: Array, encoding: Encoding, name: str) -> Array:
-    """Values separated by blanks, as they are or as lists. `name` is that of the field."""
+def words(values: Array, encoding: Encoding, name: str, joint: str) -> Array:
+    """Values separated by blanks, as lists or with `joint` between. `name` is that of the field."""
     listed = encoding.as_path if name.endswith("as_path") else encoding.communities
     texts = _decoded(values)
     if name.endswith("ext_comm") or name == "ecomms":
         texts = _as_pmacct(texts, encoding)
     if listed == "text":
-        return texts
+        return texts if joint == " " else pc.replace_substring(texts, " ", joint)
     return pa.array([text.split() for text in _values(texts)], pa.list_(pa.string()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from tests.wire.bgp.encode_bmp import Peer
 V4_UNICAST, V6_UNICAST, VPN_V4 = 1 << 0, 1 << 1, 1 << 6
 
 
-def session(**settings: float) -> BmpSession:
+def session(**settings: Any) -> BmpSession:
     return BmpSession(BmpSessionSettings(**settings), "198.51.100.1", 4711, 0)
 
 
@@ -147,8 +148,18 @@ def test_peer_down_is_about_all_views_of_one_peer() -> None:
     assert routes(feed(s, make.route_monitoring(views[2]))).peers.tolist() == [5]
 
 
-def test_the_distinguisher_tells_loc_ribs_apart() -> None:
+def test_peer_down_without_a_bgp_id() -> None:
     s = session()
+    peer, other = Peer(), Peer(peer_type=1, distinguisher=1)
+    feed(s, make.peer_up(peer), make.peer_up(other), make.route_monitoring(Peer(flags=0x40)))
+    (down,) = feed(s, make.peer_down(Peer(bgp_id="0.0.0.0"), 2, b"\0\0"))
+    assert isinstance(down, PeerDown)
+    assert down.views == (0, 2, 3)
+    assert [p.peer_up for p in s.peers] == [False, True, False, False]
+
+
+def test_the_distinguisher_tells_loc_ribs_apart() -> None:
+    s = session(without_peer_up=frozenset())
     red, blue = (
         Peer("0.0.0.0", 3, 0, distinguisher, 65000) for distinguisher in (0x1_0000_0001, 2)
     )
@@ -223,10 +234,23 @@ def test_a_peer_up_for_each_family() -> None:
 
 
 def test_without_peer_up_if_that_is_asked_for() -> None:
-    s = session(require_peer_up=False)
+    s = session(without_peer_up=frozenset({0}))
     batch = routes(feed(s, make.route_monitoring(Peer())))
     assert contexts(s, batch) == [(True, 0)]
     assert not s.peers[0].peer_up
+
+
+def test_a_loc_rib_may_do_without_peer_up() -> None:
+    s = session()
+    loc = Peer("0.0.0.0", 3)
+    batch = routes(feed(s, make.route_monitoring(loc)))
+    assert contexts(s, batch) == [(True, 0)]
+    (down,) = feed(s, make.peer_down(loc, 6, make.tlv(3, b"red")))
+    assert isinstance(down, PeerDown)
+    assert down.views == (0,)
+    s = session(without_peer_up=frozenset())
+    told = feed(s, make.route_monitoring(loc))
+    assert told == [Discarded(0, NOT_UP, s.peers[0], 1)]
 
 
 def test_a_route_is_never_given_out_before_its_peer_up() -> None:
@@ -433,3 +457,25 @@ def test_time_of_no_message_overflows() -> None:
     batch = routes(feed(s, make.peer_up(peer), make.route_monitoring(peer)))
     assert batch.updates.time_ns.dtype == np.int64
     assert batch.updates.time_ns[0] == 0xFFFF_FFFF * 1_000_000_000 + 0xFFFF_FFFF * 1000
+
+
+def test_path_identifiers_that_are_left_out() -> None:
+    s = session()
+    able = make.bgp_open(65000, make.add_path((1, 1, 3)))
+    before, after, out = Peer(), Peer(flags=0x40), Peer(flags=0x10)
+    plain = make.update(b"\0\0\0\0\x10\x0a\x01")
+    identified = make.update(b"\0\0\0\0\0\0\0\x01\x10\x0a\x01")
+    either = make.update(b"\0\0\0\0\x18\x0a\x01\x02\x18\x0a\x01\x03")
+    told = feed(
+        s,
+        make.peer_up(before, able, able),
+        make.route_monitoring(before, identified),
+        make.route_monitoring(after, plain),
+        make.route_monitoring(before, either),
+        make.route_monitoring(after, either),
+        make.route_monitoring(out, either),
+    )
+    expected = [V4_UNICAST, 0, V4_UNICAST, 0, V4_UNICAST]
+    assert contexts(s, routes(told)) == [(True, bits) for bits in expected]
+    told = feed(s, make.peer_up(before, able, able), make.route_monitoring(after, either))
+    assert contexts(s, routes(told)) == [(True, V4_UNICAST)]

@@ -95,16 +95,28 @@ def test_a_table_is_a_longest_match(data: st.DataObject, version: int) -> None:
     assert list(zip(found.tolist(), plen.tolist(), strict=True)) == expect
 
 
+def intervals_of(table: Intervals) -> list[tuple[int, int, int]]:
+    """Start, payload and length of each."""
+    found = []
+    for line in table.lines.reshape(-1, 16 if table.version == 4 else 8):
+        raw = line.tobytes()
+        if table.version == 4:
+            found += zip(line[:7], line[7:14], raw[56:63], strict=True)
+        else:
+            start = [int(h) << 64 | int(w) for h, w in zip(line[:3], line[3:6], strict=True)]
+            found += zip(start, line[6:].view(np.uint32)[:3], raw[60:63], strict=True)
+    return [(int(a), int(b), int(c)) for a, b, c in found[: len(table)]]
+
+
 @given(st.data(), st.sampled_from([4, 6]))
 def test_intervals_are_disjoint_and_none_is_superfluous(data: st.DataObject, version: int) -> None:
     listed = data.draw(prefixes_of(version))
     table = prefixes(version, listed, [n % 3 for n in range(len(listed))]).intervals()
-    high = [int(h) << 64 for h in table.hi] if version == 6 else [0] * len(table)
-    start = [h | int(w) for h, w in zip(high, table.lo, strict=True)]
+    found = intervals_of(table)
+    start = [address for address, _, _ in found]
     assert start[0] == 0
     assert start == sorted(set(start))
-    answers = list(zip(table.payload.tolist(), table.plen.tolist(), strict=True))
-    assert all(one != other for one, other in itertools.pairwise(answers))
+    assert all(one[1:] != other[1:] for one, other in itertools.pairwise(found))
     assert len(table) <= 2 * len(set(listed)) + 1
 
 

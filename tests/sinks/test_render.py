@@ -290,3 +290,20 @@ def test_warm_up_compiles_all_that_rendering_needs() -> None:
     root = str(Path(text_kernels.__file__).parents[2])
     command = [sys.executable, "-c", textwrap.dedent(program)]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": root})
+
+
+@pytest.mark.parametrize(
+    ("form", "path"), [("text", ["64496_{1,2}", ""]), ("list", [["64496", "{1,2}"], []])]
+)
+def test_as_paths_of_flows(form: Any, path: list[Any]) -> None:
+    fields = [REGISTRY["as_path"], REGISTRY["ext_comm"]]
+    rows = [
+        {"as_path": b"64496 {1,2}", "ext_comm": b"RT:64496:1 color:7"},
+        {"as_path": b"", "ext_comm": b""},
+    ]
+    table = twin.native(rows, fields)
+    shown = render(table, fields, Encoding(as_path=form))
+    assert shown["as_path"].to_pylist() == path
+    assert shown["ecomms"].to_pylist() == ["RT:64496:1_color:7", ""]
+    reference = Encoding(records="null-filled", communities="list")
+    assert render(table, fields, reference)["ecomms"].to_pylist() == [["RT:64496:1", "?"], []]

@@ -22,6 +22,9 @@ PEER_HEADER = 42
 
 V4_MAPPED = 0xFFFF << 32
 
+UNKNOWN = "Unknown"
+"""Stands for the name of a code that has none here; the code itself is told beside it."""
+
 
 class BmpError(ValueError):
     """A message that cannot be read; `str()` is the cause, one of a fixed set."""
@@ -356,8 +359,8 @@ class Statistic:
 
     @property
     def name(self) -> str:
-        """Name of the type, or its number in hexadecimal."""
-        return self.NAMES.get(self.type, f"0x{self.type:04x}")
+        """Name of the type, UNKNOWN without one."""
+        return self.NAMES.get(self.type, UNKNOWN)
 
 
 def read_statistics(data: bytes, version: int = 3) -> tuple[tuple[Statistic, ...], tuple[Tlv, ...]]:

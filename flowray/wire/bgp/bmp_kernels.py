@@ -33,6 +33,13 @@ UPDATE_CUT = 4
 NO_UPDATE = 5
 TLV_CUT = 6
 
+# Types by draft-ietf-grow-bmp-path-marking-tlv and, of the TLV around the UPDATE, by revisions of
+# draft-ietf-grow-bmp-tlv (see `bmp_route_tlvs`).
+_PATH_MARKING = 5
+_UP_TO_19 = 1
+_REVISION_20 = 7
+_GROUP_BIT = 0x8000
+
 # Columns of a table of per-peer headers: the header without its time in five words, then the peer.
 _PEER = 5
 HEADER_COLUMNS = 6
@@ -253,3 +260,60 @@ def find_updates(
         update_length[i] = octets
         if kind[i] < 0 and u8(buf, offset[i]) == 4 and at + octets < end:
             more[i] = True
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _marks_a_path(buf: U8, at: Int, kind: Int, override: Int) -> bool | np.bool_:
+    """Whether the TLV at `at` is Path Marking of one NLRI, or of all."""
+    octets = u16(buf, at + 2)
+    if (octets != 4 and octets != 6) or u16(buf, at + 4) & _GROUP_BIT != 0:
+        return False
+    own = np.int64(u16(buf, at))
+    if own == override:
+        return True
+    # Of revision 20 it may be a name, which does not begin with zero.
+    return own == _PATH_MARKING and (
+        kind == _UP_TO_19 or (kind == _REVISION_20 and u8(buf, at + 6) == 0)
+    )
+
+
+@njit(nogil=True, cache=True)
+def find_marks(
+    buf: U8,
+    begin: I64,
+    end: I64,
+    update: I64,
+    kind: I64,
+    override: int,
+    plain: npt.NDArray[np.bool_],
+    row: I64,
+    index: I64,
+    status: npt.NDArray[np.uint32],
+    reason: I64,
+) -> Int:
+    """Fill `row`, `index`, `status` and `reason` (at least an element for every ten octets) with
+    the path marks of messages (n,) whose TLVs stand from `begin` to `end`; return how many.
+
+    `plain` (n,) is whether the UPDATE and path marks are all that a message holds: of others
+    nothing is taken. `override` is a further type of path marks, -1 for none.
+    """
+    count = np.int64(0)
+    for i in range(len(begin)):
+        plain[i] = kind[i] >= 0
+        before = count
+        at = begin[i]
+        while plain[i] and at < end[i]:
+            if at + 6 != update[i]:
+                if not _marks_a_path(buf, at, kind[i], override):
+                    plain[i] = False
+                    count = before
+                    break
+                row[count] = i
+                index[count] = np.int64(u16(buf, at + 4))
+                status[count] = np.uint32(u32(buf, at + 6))
+                reason[count] = -1
+                if u16(buf, at + 2) == 6:
+                    reason[count] = np.int64(u16(buf, at + 10))
+                count += 1
+            at += 6 + np.int64(u16(buf, at + 2))
+    return count

@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -183,7 +184,7 @@ class MrtReader:
         """Records of one kind that stand together are read together."""
         kind = records[:, kernels.KIND]
         begins = np.flatnonzero(np.diff(kind, prepend=-1)).tolist()
-        for begin, end in zip(begins, [*begins[1:], len(kind)], strict=True):
+        for begin, end in pairwise([*begins, len(kind)]):
             run = records[begin:end]
             match Kind(kind[begin]):
                 case Kind.MESSAGE:
@@ -197,7 +198,8 @@ class MrtReader:
                 case Kind.STATE | Kind.OLD_STATE:
                     yield from self._state_changes(data, run)
                 case Kind.PEERS:
-                    self._index_peers(_octets(data, run[-1]))
+                    for row in run:
+                        self._index_peers(_octets(data, row))
                 case Kind.OLD_MESSAGE:
                     self._report.other_messages += len(run)
                 case Kind.UNSUPPORTED:

@@ -162,13 +162,13 @@ def _kind(kind: Int, subtype: Int) -> Int:
 @njit(nogil=True, cache=True)
 def _search(data: U8, stop: Int, state: I64) -> None:
     """Go to the next octet before `stop` at which a record may begin: a likely header of about the
-    time of the last one, and after its record another; else to `stop`.
+    time of the last one (if there was one), and after its record another; else to `stop`.
     """
     at = state[POSITION]
     begin = at
     while at < stop:
-        near = abs(np.int64(u32(data, at)) - state[CLOCK]) <= _DAY
-        if near and _size(data, at) >= 0:
+        off = abs(np.int64(u32(data, at)) - state[CLOCK])
+        if (off <= _DAY or state[RECORDS] == 0) and _size(data, at) >= 0:
             state[SEARCHING] = 0
             break
         at += 1

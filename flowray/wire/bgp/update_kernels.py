@@ -161,11 +161,16 @@ def _scan(
 
 
 @kernel
+def _has_routes(scan: Ints, i: int, place: int) -> bool:
+    """Whether a place holds NLRI of a family that is understood."""
+    return _octets_in(scan, i, place) > 0 and scan[i, place + kernels.FAMILY] != UNKNOWN_FAMILY
+
+
+@kernel
 def _intern(
     buf: Bytes,
     scan: Ints,
     i: int,
-    place: int,
     hop: int,
     four: int,
     runs: Ints,
@@ -175,10 +180,7 @@ def _intern(
     stored: Ints,
     seed: np.uint64,
 ) -> int:
-    """The id of the attributes for a place of NLRI; 0 if there are none to have them."""
-    family = scan[i, place + kernels.FAMILY]
-    if family == UNKNOWN_FAMILY or _octets_in(scan, i, place) == 0:
-        return 0
+    """The id of the attributes of message i with one of its next hops."""
     at, size, count = scan[i, hop], scan[i, hop + 1], scan[i, kernels.RUNS]
     end = assemble(buf, runs, count, at, size, four, arena, offset[stored[0]])
     return int(intern_tail(arena, offset, slots, stored, end, seed))
@@ -216,14 +218,14 @@ def scan_updates(
         _scan(buf, start[i], end, four, paths, scan, i, seen, runs)
         if scan[i, kernels.COUNT] == 0 or scan[i, kernels.VERDICT] >= _AS_WITHDRAW:
             continue
-        scan[i, kernels.NLRI_SET] = _intern(
-            buf, scan, i, kernels.NLRI, kernels.NEXT_HOP, four, runs,
-            arena, offset, slots, stored, seed,
-        )  # fmt: skip
-        scan[i, kernels.REACHABLE_SET] = _intern(
-            buf, scan, i, kernels.REACHABLE, kernels.MP_NEXT_HOP, four, runs,
-            arena, offset, slots, stored, seed,
-        )  # fmt: skip
+        if _has_routes(scan, i, kernels.NLRI):
+            scan[i, kernels.NLRI_SET] = _intern(
+                buf, scan, i, kernels.NEXT_HOP, four, runs, arena, offset, slots, stored, seed
+            )
+        if _has_routes(scan, i, kernels.REACHABLE):
+            scan[i, kernels.REACHABLE_SET] = _intern(
+                buf, scan, i, kernels.MP_NEXT_HOP, four, runs, arena, offset, slots, stored, seed
+            )
     return int(start.size)
 
 
@@ -282,7 +284,7 @@ def fill_events(
         for k in range(_PLACES.shape[0]):
             place, withdrawn = _PLACES[k, 0], _PLACES[k, 2] == 1
             kind = scan[i, place + kernels.FAMILY]
-            if kind == UNKNOWN_FAMILY or _octets_in(scan, i, place) == 0:
+            if not _has_routes(scan, i, place):
                 continue
             announced = not withdrawn and not as_withdraw
             paths = _has_path_id(add_path[context[i]], kind)

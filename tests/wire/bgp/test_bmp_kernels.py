@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowray.wire.bgp import bmp_kernels as kernels
+from flowray.wire.bgp.bmp import read_tlvs
+from flowray.wire.bgp.bmp_route_tlvs import read_route_tlvs
 from tests.wire.bgp import bmp_twin as twin
 from tests.wire.bgp import encode_bmp as make
 from tests.wire.bgp.encode_bmp import Peer
@@ -119,3 +121,67 @@ def test_route_monitoring(messages: list[bytes], data: st.DataObject) -> None:
         assert buf[update[i] : update[i] + octets[i]].tobytes() == route.update
         assert (kind[i], more[i]) == (route.kind, route.more)
         assert (context[i], time_ns[i]) == (route.context, route.time_ns)
+
+
+marking = st.builds(
+    make.tlv,
+    st.sampled_from([5, 9, 0x8005]),
+    st.one_of(
+        st.integers(0, 0xFFFF).map(lambda n: n.to_bytes(4)),
+        st.integers(0, 0xFF_FFFF).map(lambda n: n.to_bytes(6)),
+        st.binary(max_size=7),
+    ),
+    index=st.sampled_from([0, 1, 2, 0x8001]),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([1, 4, 7, 8]), st.lists(marking, max_size=3), st.integers(0, 3)),
+        max_size=6,
+    ),
+    st.sampled_from([None, 9]),
+)
+def test_path_marks(messages: list[tuple[int, list[bytes], int]], override: int | None) -> None:
+    pdu = make.update()
+    bodies = [
+        b"".join([*items[:place], make.tlv(kind, pdu, index=0), *items[place:]])
+        for kind, items, place in messages
+    ]
+    n = len(bodies)
+    length = np.array([len(body) for body in bodies], np.int64)
+    begin = np.cumsum(length) - length
+    update = begin + np.array([body.find(pdu) for body in bodies], np.int64)
+    room = int(length.sum()) // 10
+    row, index, reason = (np.zeros(room, np.int64) for _ in range(3))
+    status, plain = np.zeros(room, np.uint32), np.zeros(n, np.bool_)
+    kinds = np.array([kind for kind, _, _ in messages], np.int64)
+    count = kernels.find_marks(
+        _array(b"".join(bodies)),
+        begin,
+        begin + length,
+        update,
+        kinds,
+        -1 if override is None else override,
+        plain,
+        row,
+        index,
+        status,
+        reason,
+    )
+    expected = []
+    for i, (kind, items, _) in enumerate(messages):
+        tlvs = read_tlvs(b"".join(items), version=4, indexed=True) if _whole(items) else ()
+        told = read_route_tlvs(tlvs, kind, override)
+        grouped = any((tlv.index or 0) & 0x8000 for tlv in tlvs)
+        assert plain[i] == (_whole(items) and not told.others and not grouped)
+        if plain[i]:
+            expected += [(i, m.index, m.status, m.reason) for m in told.marks]
+    columns = (row, index, status, reason)
+    rows = zip(*(column[:count].tolist() for column in columns), strict=True)
+    assert [(*r[:3], None if r[3] < 0 else r[3]) for r in rows] == expected
+
+
+def _whole(items: list[bytes]) -> bool:
+    """Whether each has room for the enterprise number that its type asks for."""
+    return all(item[0] < 0x80 or len(item) >= 10 for item in items)
