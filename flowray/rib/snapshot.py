@@ -84,6 +84,17 @@ class _Half:
     prefixes: Prefixes
     intervals: Intervals
     paths: list[U32]
+    first: int = 0
+    """Number of the first list of paths."""
+
+    def renumber(self, first: int) -> None:
+        payload = self.prefixes.payload
+        listed = (payload >= MANY_PATHS) & (payload != MISSING)
+        moved = payload[listed] - np.uint32(self.first) + np.uint32(first)
+        payload = payload.copy()
+        payload[listed] = moved
+        self.prefixes = replace(self.prefixes, payload=payload)
+        self.intervals, self.first = self.prefixes.intervals(), first
 
 
 @dataclass(slots=True)
@@ -185,14 +196,10 @@ class Publisher:
         half = self._halves.get((instance, version))
         if half is None:
             return None
-        if not half.paths:
-            return half.intervals
-        payload = half.intervals.payload
-        listed = (payload >= MANY_PATHS) & (payload != MISSING)
-        first = len(paths)
+        if half.paths and half.first != len(paths):
+            half.renumber(len(paths))
         paths += half.paths
-        moved = np.where(listed, payload + np.uint32(first), payload)
-        return replace(half.intervals, payload=moved)
+        return half.intervals
 
 
 def _sources(

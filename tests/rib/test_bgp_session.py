@@ -275,6 +275,23 @@ def test_the_hold_time_begins_anew_with_each_message(message: bytes) -> None:
     assert expired == ends(4, 0, b"", "no message within the hold time of 90 s")
 
 
+def test_no_peer_is_given_up_whose_octets_are_unread() -> None:
+    session = established()
+    late = START + 1000 * SECOND
+    assert session.tick(late, unread=True) == [Send(KEEPALIVE)]
+    session.receive(KEEPALIVE, late)
+    assert session.tick(late + SECOND) == []
+
+
+@pytest.mark.parametrize("step", [-3600 * SECOND, 3600 * SECOND])
+def test_timers_go_on_when_the_clock_is_set(step: int) -> None:
+    session = established()
+    session.clock_set(step)
+    assert session.tick(START + step + 29 * SECOND) == []
+    assert session.tick(START + step + 30 * SECOND) == [Send(KEEPALIVE)]
+    assert isinstance(session.tick(START + step + 90 * SECOND)[-1], Ended)
+
+
 def test_keepalives_are_sent_in_a_third_of_the_hold_time() -> None:
     session = established()
     sent = []

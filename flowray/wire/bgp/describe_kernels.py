@@ -91,8 +91,87 @@ def _last(arena: Bytes, pos: int, end: int, width: int) -> int:
 
 
 @kernel
-def _begins_confederate(arena: Bytes, pos: int, end: int) -> bool:
-    return bool(pos < end and _confederation(u8(arena, pos)))
+def _find(arena: Bytes, pos: int, end: int, kind: int) -> tuple[int, int]:
+    """Start and end of the value of an attribute in pos..end, equal if it is not there."""
+    while end - pos >= 3:
+        extended = u8(arena, pos) & kernels.EXTENDED_LENGTH
+        at = pos + (4 if extended else 3)
+        if at > end:
+            break
+        after = at + (u16(arena, pos + 2) if extended else u8(arena, pos + 2))
+        if after > end:
+            break
+        if u8(arena, pos + 1) == kind:
+            return at, after
+        pos = after
+    return end, end
+
+
+@kernel
+def _describe_hop(arena: Bytes, pos: int, size: int, s: int, hi: Words, lo: Words) -> int:
+    """Store the next hop of so many octets at `pos`; returns HAS_NEXT_HOP or 0."""
+    if size == 4:
+        lo[s] = _MAPPED | octets.u32(arena, pos)
+    elif size == 16 or size == 32:
+        hi[s] = octets.u64(arena, pos)
+        lo[s] = octets.u64(arena, pos + 8)
+    else:
+        return 0
+    return HAS_NEXT_HOP
+
+
+@kernel
+def _describe_metric(
+    arena: Bytes, pos: int, end: int, kind: int, s: int, out: Words32, bit: int
+) -> int:
+    """Store an attribute of four octets; returns `bit`, or 0 if it is not there."""
+    at, after = _find(arena, pos, end, kind)
+    if after - at != 4:
+        return 0
+    out[s] = u32(arena, at)
+    return bit
+
+
+@kernel
+def _newer_hops(arena: Bytes, pos: int, end: int, hops: int) -> int:
+    """How many AS numbers at the end of a two-octet path of `hops` are replaced by those of
+    AS4_PATH (RFC 6793 section 4.2.3); `pos` is where the attributes begin.
+    """
+    at, after = _find(arena, pos, end, kernels.AGGREGATOR)
+    if after - at == 6 and u16(arena, at) != kernels.AS_TRANS:
+        return 0
+    at, after = _find(arena, pos, end, kernels.AS4_PATH)
+    newer = _hops(arena, at, after, 4)
+    return newer if newer <= hops else 0
+
+
+@kernel
+def _describe_path(
+    arena: Bytes,
+    pos: int,
+    end: int,
+    four: int,
+    s: int,
+    origin_as: Words32,
+    peer_as: Words32,
+    peer_as_skip_confed: Words32,
+) -> int:
+    """Store the ends of the AS path; returns HAS_AS_PATH or 0."""
+    width = 4 if four else 2
+    path, path_end = _find(arena, pos, end, kernels.AS_PATH)
+    origin_as[s] = _last(arena, path, path_end, width)
+    peer_as[s] = _first(arena, path, path_end, width, skip=False)
+    peer_as_skip_confed[s] = _first(arena, path, path_end, width, skip=True)
+    hops = _hops(arena, path, path_end, width)
+    newer_hops = 0 if four else _newer_hops(arena, pos, end, hops)
+    if newer_hops > 0:
+        newer, newer_end = _find(arena, pos, end, kernels.AS4_PATH)
+        origin_as[s] = _last(arena, newer, newer_end, 4)
+        if newer_hops == hops:
+            peer_as_skip_confed[s] = _first(arena, newer, newer_end, 4, skip=True)
+            if not _confederation(u8(arena, path)):
+                peer_as[s] = peer_as_skip_confed[s]
+    return HAS_AS_PATH if path < path_end else 0
 
 
 @kernel
@@ -112,60 +191,14 @@ def describe(
 ) -> None:
     """Fill rows begin..until of the columns of `AttributeColumns`, which hold zeros before."""
     for s in range(begin, until):
-        pos, end = offset[s], offset[s + 1]
-        if end - pos < HEADER:
+        start, end = offset[s], offset[s + 1]
+        hop = start + HEADER
+        if hop > end or u8(arena, start + 1) > end - hop:
             continue
-        four = u8(arena, pos) & FOUR_OCTETS
-        hop, size = pos + HEADER, u8(arena, pos + 1)
-        if size > end - hop:
-            continue
-        has = 0
-        if size == 4:
-            next_hop_lo[s] = _MAPPED | octets.u32(arena, hop)
-            has |= HAS_NEXT_HOP
-        elif size >= 16:
-            next_hop_hi[s] = octets.u64(arena, hop)
-            next_hop_lo[s] = octets.u64(arena, hop + 8)
-            has |= HAS_NEXT_HOP
-        path = path_end = newer = newer_end = 0
-        aggregator = kernels.AS_TRANS
-        pos = hop + size
-        while end - pos >= 4:
-            extended = u8(arena, pos) & kernels.EXTENDED_LENGTH
-            kind = u8(arena, pos + 1)
-            at = pos + (4 if extended else 3)
-            after = at + (u16(arena, pos + 2) if extended else u8(arena, pos + 2))
-            if after > end:
-                break
-            if kind == kernels.AS_PATH:
-                path, path_end = at, after
-            elif kind == kernels.AS4_PATH:
-                newer, newer_end = at, after
-            elif kind == kernels.AGGREGATOR and after - at == 6:
-                aggregator = u16(arena, at)
-            elif kind == kernels.LOCAL_PREF and after - at == 4:
-                local_pref[s] = u32(arena, at)
-                has |= HAS_LOCAL_PREF
-            elif kind == kernels.MULTI_EXIT_DISC and after - at == 4:
-                med[s] = u32(arena, at)
-                has |= HAS_MED
-            pos = after
-        width = 4 if four else 2
-        own = _first(arena, path, path_end, width, skip=False)
-        skipping = _first(arena, path, path_end, width, skip=True)
-        origin = _last(arena, path, path_end, width)
-        hops = _hops(arena, path, path_end, width)
-        newer_hops = _hops(arena, newer, newer_end, 4)
-        # RFC 6793 section 4.2.3: AS4_PATH replaces as many AS numbers at the end as it has.
-        if not four and aggregator == kernels.AS_TRANS and 0 < newer_hops <= hops:
-            origin = _last(arena, newer, newer_end, 4)
-            if newer_hops == hops:
-                skipping = _first(arena, newer, newer_end, 4, skip=True)
-                if not _begins_confederate(arena, path, path_end):
-                    own = skipping
-        if path < path_end:
-            has |= HAS_AS_PATH
-        origin_as[s] = origin
-        peer_as[s] = own
-        peer_as_skip_confed[s] = skipping
+        pos = hop + u8(arena, start + 1)
+        four = u8(arena, start) & FOUR_OCTETS
+        has = _describe_hop(arena, hop, pos - hop, s, next_hop_hi, next_hop_lo)
+        has |= _describe_path(arena, pos, end, four, s, origin_as, peer_as, peer_as_skip_confed)
+        has |= _describe_metric(arena, pos, end, kernels.LOCAL_PREF, s, local_pref, HAS_LOCAL_PREF)
+        has |= _describe_metric(arena, pos, end, kernels.MULTI_EXIT_DISC, s, med, HAS_MED)
         present[s] = has

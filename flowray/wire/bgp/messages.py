@@ -131,8 +131,8 @@ class MessageError(FlowrayError):
 
     def __init__(self, code: int, subcode: int, data: bytes, reason: str) -> None:
         super().__init__(code, subcode, data, reason)
-        self.code = code
-        self.subcode = subcode
+        self.code = int(code)
+        self.subcode = int(subcode)
         self.data = data
         self.reason = reason
 
