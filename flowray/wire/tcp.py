@@ -147,7 +147,7 @@ class Streams:
         """Streams known, those included that ended."""
         return len(self._streams)
 
-    def receive(self, batch: SegmentBatch) -> Iterator[Event]:
+    def feed(self, batch: SegmentBatch) -> Iterator[Event]:
         """What the segments of a batch give, in the order of their arrival."""
         rows = zip(
             zip(

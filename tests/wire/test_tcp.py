@@ -54,7 +54,7 @@ def syn(data: bytes = b"", isn: int = ISN, port: int = 4000) -> Made:
 
 
 def run(made: Iterable[Made], streams: Streams | None = None) -> list[Event]:
-    return list((Streams() if streams is None else streams).receive(batch(made)))
+    return list((Streams() if streams is None else streams).feed(batch(made)))
 
 
 def octets(events: Iterable[Event], port: int = 4000) -> bytes:
