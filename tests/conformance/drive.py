@@ -128,7 +128,7 @@ class Driver:
     differing: list[tuple[str, Comparison]] = field(default_factory=list)
     captures: list[str] = field(default_factory=list)
     streams: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
-    sessions: dict[str, list[Session]] = field(default_factory=lambda: defaultdict(list))
+    sessions: dict[str, dict[Session, None]] = field(default_factory=lambda: defaultdict(dict))
     closed: int = 0
     ports: Ports = field(default_factory=Ports)
     clock: int = 0
@@ -173,7 +173,8 @@ class Driver:
         self.grown = _memory() - memory
         captures = {f: [c for p in playing for c in _captures(p)] for f, playing in played.items()}
         for feed in feeds:
-            self.sessions[feed.id] += [s for c in captures[feed.id] for s in c.sessions]
+            for capture in captures[feed.id]:
+                self.sessions[feed.id] |= capture.sessions
             if feed.after_last_packet == "close":
                 self._close(feed.id)
         self.replay.end_of_input()

@@ -339,10 +339,10 @@ class MrtReader:
     def _session_peers(self, data: npt.NDArray[np.uint8], location: U64) -> I64:
         """(n,) numbers of the peers named by the octets at the locations, -1 beyond the limit."""
         ids = self._sessions.intern(data, location).astype(np.int64)
-        for i in range(len(self._session_peer), len(self._sessions)):
-            peer = _session(self._sessions[i])
-            number = -1 if peer is None else self._number(peer)
-            self._session_peer = np.append(self._session_peer, number)
+        known = len(self._session_peer)
+        peers = [_session(self._sessions[i]) for i in range(known, len(self._sessions))]
+        numbers = [-1 if peer is None else self._number(peer) for peer in peers]
+        self._session_peer = np.append(self._session_peer, np.array(numbers, np.int64))
         return self._session_peer[ids]
 
     def _number(self, peer: MrtPeer) -> int:
