@@ -130,8 +130,11 @@ class RouteReplay:
 
     def news(self, now_ns: int) -> Snapshot | None:
         """A snapshot of the routes if they have changed since the last one."""
-        rib = self.collector.rib
-        if rib.generation == self._published:
+        if self.collector.rib.generation == self._published:
             return None
-        self._published = rib.generation
+        return self.publish(now_ns)
+
+    def publish(self, now_ns: int) -> Snapshot:
+        """A snapshot of the routes."""
+        self._published = self.collector.rib.generation
         return self._publisher.publish(now_ns)

@@ -19,6 +19,7 @@ from flowray.rib.journal import Labels
 from flowray.rib.listeners import bgp_listener, bmp_listener
 from flowray.rib.snapshot import Publisher, Snapshot
 from flowray.rib.streams import Stream
+from flowray.rib.warm import snapshot_of
 from flowray.settings.compile import Program
 from flowray.settings.routes import RouteGroup
 
@@ -49,6 +50,7 @@ class RouteService:
         settings = program.settings
         self.group = group
         labels = Labels(program.labels, frozenset(settings.maps.labels_apply_to))
+        self._program = program
         self._settings = settings
         self._clock = Rising(clock)
         self._collector = RouteCollector(settings, streams, labels)
@@ -79,7 +81,8 @@ class RouteService:
     # -- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the listeners. Raises ListenError."""
+        """Load the kernels, then open the listeners. Raises ListenError."""
+        snapshot_of(self._program)
         self._thread.start()
         self.ask(self._open)
         self.state = "running"
