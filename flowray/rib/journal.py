@@ -14,7 +14,7 @@ import pyarrow as pa
 from flowray.maps import LabelMap
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.event_rows import BmpEvent, rows_of_event, time_of
-from flowray.rib.next_hop_forms import NextHopForms
+from flowray.rib.next_hops import NextHopForms
 from flowray.rib.peers import Peer
 from flowray.rib.rib import Changes, PeerTables, Removed, Rib
 from flowray.rib.rows import (
@@ -30,7 +30,7 @@ from flowray.rib.rows import (
     event_rows,
 )
 from flowray.rib.streams import Stream
-from flowray.rib.table import NONE, RouteTable, Rows
+from flowray.rib.table import RouteTable, Rows
 from flowray.route_fields import Protocol, RowKind
 from flowray.wire.bgp.attributes import Attributes, decode_attributes
 from flowray.wire.bgp.events import Action, RouteEvents, Updates
@@ -79,24 +79,11 @@ class Journal:
         self._events: defaultdict[tuple[str, int], list[tuple[RowKind, dict[str, object]]]]
         self._events = defaultdict(list)
         self.events_forgotten = 0
-        self._forms: dict[Protocol, NextHopForms] = {}
-        self._compactions = 0
+        self._forms = {"bgp": NextHopForms(), "bmp": NextHopForms()}
 
     def log(self, protocol: Protocol) -> Stream | None:
         """The message log of a protocol."""
         return self._streams.get(f"{protocol}_log")
-
-    def _writes(self, protocol: Protocol) -> bool:
-        """Whether any stream shows routes of a protocol."""
-        return f"{protocol}_log" in self._streams or f"{protocol}_dump" in self._streams
-
-    def _followed(self, protocol: Protocol, rib: Rib) -> NextHopForms:
-        """The forms of next hops, which know sets by the numbers of now."""
-        if rib.compactions != self._compactions:
-            self._compactions = rib.compactions
-            for forms in self._forms.values():
-                forms.forget()
-        return self._forms.setdefault(protocol, NextHopForms(rib.store.__getitem__))
 
     # -- message logs ------------------------------------------------------------------------------
 
@@ -114,15 +101,10 @@ class Journal:
             return
         numbers, peer = np.unique(changes.peer, return_inverse=True)
         peers = [rib.peer(int(number)).peer for number in numbers]
-        protocol = peers[0].protocol
-        if not self._writes(protocol):
+        stream = self.log(peers[0].protocol)
+        if stream is None:
             return
         r = changes.rows
-        announced = events.action[r] == Action.ANNOUNCE
-        new = np.where(announced, changes.attributes, np.uint32(NONE))
-        forms = self._followed(protocol, rib).follow(new, changes.before)
-        if (stream := self.log(protocol)) is None:
-            return
         rd, rd_origin = _distinguishers(peers, peer, events.rd[r], events.family[r])
         ends = events.action[r] == Action.END_OF_RIB
         own = ends & (rd_origin == RdOrigin.BGP)
@@ -142,7 +124,6 @@ class Journal:
             seq=np.arange(n, dtype=np.uint64) + np.uint64(stream.number(n)),
             time_ns=updates.time_ns[events.message[r]],
             log_type=_LOG_TYPES[events.action[r]],
-            forms=forms,
             nlri=(updates.buf, events.nlri_offset[r], events.nlri_length[r]),
         )
         stream.add([self._rows(routes, peers, rib, "log")])
@@ -150,18 +131,12 @@ class Journal:
     def removed(self, rib: Rib, removed: Iterable[Removed], now_ns: int) -> None:
         """Routes went without being withdrawn."""
         for gone in removed:
-            protocol = gone.peer.protocol
-            if not self._writes(protocol):
+            if (stream := self.log(gone.peer.protocol)) is None:
                 return
             n = len(gone.rows)
-            nothing = np.full(n, NONE, np.uint32)
-            forms = self._followed(protocol, rib).follow(nothing, gone.rows.attributes)
-            if (stream := self.log(protocol)) is None:
-                continue
             seq = np.arange(n, dtype=np.uint64) + np.uint64(stream.number(n))
             routes = _routes(gone.peer, gone.family, gone.rows, gone.nlri, seq, now_ns)
             routes.log_type = np.full(n, LogType.DELETE, np.uint8)
-            routes.forms = forms
             stream.add([self._rows(routes, [gone.peer], rib, "log")])
 
     def bmp_event(self, session: BmpSession, event: BmpEvent, now_ns: int) -> None:
@@ -232,14 +207,15 @@ class Journal:
         routes = _routes(tables.peer, family, rows, nlri, seq, base["timestamp"])
         if tables.stale:
             routes.stale = np.ones(len(rows), np.bool_)
-        routes.forms = self._followed(tables.peer.protocol, rib).shown(rows.attributes)
         return self._rows(routes, [tables.peer], rib, "dump")
 
     # -- rows --------------------------------------------------------------------------------------
 
     def _rows(self, routes: Routes, peers: Sequence[Peer], rib: Rib, event: Event) -> pa.Table:
+        forms = self._forms[peers[0].protocol]
+
         def attributes(number: int) -> Attributes:
-            return decode_attributes(rib.store[number])
+            return forms(decode_attributes(rib.store[number]))
 
         if peers[0].protocol == "bgp":
             return bgp_rows(routes, [self._bgp_peer(p) for p in peers], attributes, event)

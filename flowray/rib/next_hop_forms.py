@@ -14,9 +14,8 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from flowray.rib.next_hop_kernels import GONE, follow
+from flowray.rib.next_hop_kernels import follow
 from flowray.rib.table import NONE
-from flowray.wire.bgp.attributes import AttributeType, attributes_of_set
 from flowray.wire.bgp.events import I64, U8, U32
 
 __all__ = ["NextHopForm", "NextHopForms"]
@@ -25,19 +24,6 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"
 _UNREAD: Final = -2
 _OTHER: Final = -1
 """Groups of sets that were not looked at, and of those whose next hop has one form only."""
-
-_COMPARED: Final = frozenset(
-    {
-        AttributeType.ORIGIN,
-        AttributeType.AS_PATH,
-        AttributeType.MULTI_EXIT_DISC,
-        AttributeType.LOCAL_PREF,
-        AttributeType.COMMUNITIES,
-        AttributeType.EXTENDED_COMMUNITIES,
-        AttributeType.LARGE_COMMUNITY,
-    }
-)
-"""What pmacct compares of attribute sets besides their next hops."""
 
 
 Number = TypeVar("Number", bound=np.generic)
@@ -73,8 +59,7 @@ class NextHopForms:
         """
         self._read(new)
         self._read(old)
-        gets = np.where(new == NONE, GONE, self._groups_of(new))
-        has = self._groups_of(old)
+        gets, has = self._groups_of(new), self._groups_of(old)
         told = self._told[np.where(new == NONE, 0, new)]
         shown = np.zeros(len(new), np.uint8)
         follow(gets, has, told, self._routes, self._form, shown)
@@ -120,14 +105,11 @@ class NextHopForms:
         """Form of the next hop of a set, and the group of those that are alike but for it."""
         size, address = octets[1:2], octets[2:18]
         if size == b"\x04":
-            form = NextHopForm.IPV4
+            key, form = octets, NextHopForm.IPV4
         elif size == b"\x10" and address.startswith(_MAPPED):
-            form = NextHopForm.MAPPED
+            key, form = octets[:1] + b"\x04" + octets[14:], NextHopForm.MAPPED
         else:
             return NextHopForm.TOLD, _OTHER
-        told = sorted(a for a in attributes_of_set(octets) if a[0] in _COMPARED)
-        key = address[-4:] if form is NextHopForm.MAPPED else octets[2:6]
-        key += b"".join(bytes([kind]) + len(v).to_bytes(2, "big") + v for kind, v in told)
         return form, self._groups.setdefault(key, len(self._groups))
 
 

@@ -9,15 +9,12 @@ from numba import njit
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 
-GONE = -3
-
 
 @njit(nogil=True, cache=True)
 def follow(gets: I64, has: I64, told: U8, routes: I64, form: U8, shown: U8) -> None:
     """Move routes from group to group, in order, and note the form that each row shows.
 
-    `gets`, `has` (n,) groups or -1 (`gets`: GONE for a route that is gone), `told` (n,) forms of
-    what is got; `routes`, `form` by group.
+    `gets`, `has` (n,) groups or -1, `told` (n,) forms of what is got; `routes`, `form` by group.
     A group that no route had takes the form of the first that gets it.
     """
     for i in range(len(gets)):
@@ -28,7 +25,6 @@ def follow(gets: I64, has: I64, told: U8, routes: I64, form: U8, shown: U8) -> N
             shown[i] = form[to]
             routes[to] += 1
         if of >= 0:
-            if to == GONE:
+            if to < 0:
                 shown[i] = form[of]
-            # Routes that were restored from disk were not seen to come.
-            routes[of] = max(routes[of] - 1, 0)
+            routes[of] -= 1

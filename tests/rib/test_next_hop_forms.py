@@ -50,13 +50,6 @@ def test_a_route_that_changes_within_a_set_keeps_its_form() -> None:
     assert forms(1).follow(ids(3), ids(1)).tolist() == [IPV4]
 
 
-def test_attributes_that_pmacct_does_not_compare_keep_nothing_apart() -> None:
-    sid = b"\xc0\x28\x03\x01\x00\x00"
-    sets = [SETS[0], SETS[1] + sid, SETS[3] + sid.replace(b"\x01\x00", b"\x02\x00")]
-    followed = NextHopForms(sets.__getitem__)
-    assert followed.follow(ids(1, 2), ids(NONE, NONE)).tolist() == [IPV4, IPV4]
-
-
 def test_forms_of_dumps() -> None:
     assert forms(3, 2).shown(ids(1, 3, 2, 4, 5, 0)).tolist() == [
         MAPPED, MAPPED, IPV4, IPV4, TOLD, TOLD
