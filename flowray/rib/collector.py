@@ -58,7 +58,8 @@ class RouteCollector:
         self._settings = settings
         self._recorded = recorded
         self._streams = streams
-        self._journal = Journal(streams, labels)
+        shared = settings.routes.next_hops == "shared"
+        self._journal = Journal(streams, labels, share_next_hops=shared)
         self._bgp: dict[tuple[str, int], BgpRoutes] = {}
         self._bmp: dict[tuple[str, int], BmpRoutes] = {}
         self._dumps: dict[Protocol, DumpSchedule] = {}
