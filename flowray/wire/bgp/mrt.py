@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from flowray.hashing import Interner
 from flowray.wire.bgp import mrt_kernels as kernels
+from flowray.wire.bgp import mrt_table_kernels as tables
 from flowray.wire.bgp.events import Contexts, Updates
 from flowray.wire.bgp.mrt_kernels import Kind, Stop
 from flowray.wire.capture_source import open_source
@@ -279,16 +280,16 @@ class MrtReader:
         self._table_peer = np.array(numbers, np.int64)
 
     def _table(self, data: npt.NDArray[np.uint8], run: I64) -> Iterator[MrtEvent]:
-        state = np.zeros(kernels.TABLE_WORDS, np.int64)
+        state = np.zeros(tables.TABLE_WORDS, np.int64)
         stop = Stop.FULL
         while stop == Stop.FULL:
             out, offset, length, time_ns = _room(run)
             context, index = np.empty_like(offset), np.empty_like(offset)
-            stop = kernels.table_updates(
+            stop = tables.table_updates(
                 data, run, len(self._table_peer), state, out, offset, length, context, index,
                 time_ns,
             )  # fmt: skip
-            n = int(state[kernels.ROWS])
+            n = int(state[tables.ROWS])
             updates = Updates(out, offset[:n], length[:n], context[:n], time_ns[:n])
             self._report.routes += n
             peer = self._table_peer[index[:n]]
@@ -296,15 +297,13 @@ class MrtReader:
         self._count(state)
 
     def _old_table(self, data: npt.NDArray[np.uint8], run: I64) -> Iterator[MrtEvent]:
-        state = np.zeros(kernels.TABLE_WORDS, np.int64)
+        state = np.zeros(tables.TABLE_WORDS, np.int64)
         stop = Stop.FULL
         while stop == Stop.FULL:
             out, offset, length, time_ns = _room(run)
             session = np.empty(len(offset), np.uint64)
-            stop = kernels.old_table_updates(
-                data, run, state, out, offset, length, session, time_ns
-            )
-            n = int(state[kernels.ROWS])
+            stop = tables.old_table_updates(data, run, state, out, offset, length, session, time_ns)
+            n = int(state[tables.ROWS])
             context = np.zeros(n, np.int64)
             updates = Updates(out, offset[:n], length[:n], context, time_ns[:n])
             self._report.routes += n
@@ -313,8 +312,8 @@ class MrtReader:
         self._count(state)
 
     def _count(self, state: I64) -> None:
-        self._report.malformed += int(state[kernels.MALFORMED])
-        self._report.unknown_family += int(state[kernels.UNKNOWN_FAMILY])
+        self._report.malformed += int(state[tables.MALFORMED])
+        self._report.unknown_family += int(state[tables.UNKNOWN_FAMILY])
 
     # -- peers
 
@@ -378,7 +377,7 @@ def _room(run: I64) -> tuple[npt.NDArray[np.uint8], I64, I64, I64]:
     """A buffer for messages made of records, and three columns."""
     octets = int(run[:, kernels.LENGTH].sum())
     rows = min(_ROUTES, octets // 8 + 1)
-    out = np.empty(min(_TABLE_OCTETS, 4 * octets) + kernels.ENTRY_ROOM, np.uint8)
+    out = np.empty(min(_TABLE_OCTETS, 4 * octets) + tables.ENTRY_ROOM, np.uint8)
     return out, np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(rows, np.int64)
 
 
