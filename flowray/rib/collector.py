@@ -155,6 +155,11 @@ class RouteCollector:
 
     # -- time --------------------------------------------------------------------------------------
 
+    @property
+    def journal(self) -> Journal:
+        """Where what happens is written."""
+        return self._journal
+
     def advance(self, now_ns: int) -> None:
         """Let time pass: dumps that are due are written."""
         for protocol, schedule in self._dumps.items():

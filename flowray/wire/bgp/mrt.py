@@ -17,6 +17,7 @@ from typing import Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from flowray.errors import CaptureError
 from flowray.hashing import Interner
 from flowray.wire.bgp import mrt_kernels as kernels
 from flowray.wire.bgp import mrt_table_kernels as tables
@@ -24,7 +25,16 @@ from flowray.wire.bgp.events import Contexts, Updates
 from flowray.wire.bgp.mrt_kernels import Kind, Stop
 from flowray.wire.capture_source import open_source
 
-__all__ = ["CONTEXTS", "MrtPeer", "MrtReader", "MrtReport", "MrtStateChange", "MrtUpdates"]
+__all__ = [
+    "CONTEXTS",
+    "MrtEvent",
+    "MrtPeer",
+    "MrtReader",
+    "MrtReport",
+    "MrtStateChange",
+    "MrtUpdates",
+    "is_mrt",
+]
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U64: TypeAlias = npt.NDArray[np.uint64]
@@ -111,6 +121,33 @@ class MrtReport:
     fault: str = ""  # where and why, if cut_off or damaged
     bytes_read: int = 0  # of the file, for progress
     total_bytes: int = 0  # of the file, 0 if unknown (a pipe)
+
+
+_TYPES = frozenset({5, 11, 12, 13, 16, 17, 32, 33, 48, 49})
+_SUBTYPES = 64
+
+
+def is_mrt(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file begins as MRT does: an MRT type and a small subtype behind four octets
+    of time, where captures have their version or a length (RFC 6396 section 2). False for what
+    cannot be read, and for pipes, of which nothing can be given back.
+    """
+    if not os.path.isfile(path):  # noqa: PTH113 - os.PathLike has no is_file
+        return False
+    try:
+        source = open_source(path)
+    except CaptureError:
+        return False
+    if not len(source.data):
+        source.more(0)
+    head = source.data[:8].tobytes()
+    source.close()
+    kind, subtype = int.from_bytes(head[4:6]), int.from_bytes(head[6:8])
+    return head[:4] not in _MAGIC and kind in _TYPES and subtype < _SUBTYPES
+
+
+_MAGIC = {bytes.fromhex(m) for m in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a")}
+"""Beginnings of captures."""
 
 
 class MrtReader:
