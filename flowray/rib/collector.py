@@ -43,7 +43,8 @@ class RouteCollector:
         """Messages that were not taken or that RFC 7606 has a word on, by cause."""
         self._settings = settings
         self._streams = streams
-        self._journal = Journal(streams, labels)
+        shared = settings.routes.next_hops == "shared"
+        self._journal = Journal(streams, labels, share_next_hops=shared)
         self._feeds: dict[Protocol, list[Feed]] = {"bgp": [], "bmp": []}
         self._stale: dict[tuple[int, bool], int] = {}
         self._tidy_ns = 0
@@ -80,6 +81,11 @@ class RouteCollector:
         self.refusals[reason] += 1
 
     # -- time --------------------------------------------------------------------------------------
+
+    @property
+    def journal(self) -> Journal:
+        """Where what happens is written."""
+        return self._journal
 
     def advance(self, now_ns: int) -> None:
         """Let time pass: dumps that are due are written, stale routes end."""

@@ -422,20 +422,6 @@ def test_prefix_texts(prefix: str) -> None:
     assert {r["ip_prefix"] for r in rows} == {prefix}
 
 
-@pytest.mark.parametrize(
-    ("forms", "texts"),
-    [
-        ([0, 0, 0], ["192.0.2.1", "::ffff:192.0.2.1", None]),
-        ([4, 4, 0], ["192.0.2.1", "192.0.2.1", None]),
-        ([6, 6, 0], ["::ffff:192.0.2.1", "::ffff:192.0.2.1", None]),
-    ],
-)
-def test_forms_of_next_hops(forms: list[int], texts: list[str | None]) -> None:
-    told = routes(LOGGED, forms=np.array(forms, np.uint8))
-    rows = records(bgp_rows(told, [BGP], sets, "log"), REFERENCE)
-    assert [r["bgp_nexthop"] for r in rows] == texts
-
-
 def test_no_rows() -> None:
     empty = Routes(*(np.zeros(0, a.dtype) for a in (
         routes().peer, routes().family, routes().rd, routes().rd_origin, routes().path_id,
