@@ -138,13 +138,13 @@ def _binary(arena: npt.NDArray[np.uint8], offset: npt.NDArray[np.int64]) -> pa.T
     return pa.table({"octets": octets})
 
 
-def _octets(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """All values of a column of large binary, one after another, and where they begin (n + 1,)."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    _, places, data = array.buffers()
-    begin = array.offset
-    offset = np.frombuffer(places, np.int64)[begin : begin + len(array) + 1]
-    arena = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    return arena, offset
+def _octets(column: pa.ChunkedArray[Any]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """All values of a column of large binary, one after another, and where they begin (n + 1,):
+    copies, for kernels are not compiled for arrays that are only read.
+    """
+    (chunk,) = column.chunks or [pa.array([], pa.large_binary())]
+    _, places, data = chunk.buffers()
+    if places is None or not len(chunk):
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    offset = np.frombuffer(places, np.int64, len(chunk) + 1).copy()
+    return np.frombuffer(data or b"", np.uint8).copy(), offset
