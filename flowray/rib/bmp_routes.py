@@ -95,12 +95,10 @@ class BmpRoutes:
         events = parsed.events
         add_path = contexts.add_path[updates.context]
         changes = self._rib.apply(peers, events, updates.buf, add_path)
-        self._journal.changed(self._rib, events, changes, updates)
+        self._journal.changed(events, changes, updates)
         for row in np.flatnonzero(events.action == Action.END_OF_RIB).tolist():
             number = int(peers[events.message[row]])
-            self._journal.removed(
-                self._rib, self._rib.end_restart(number, int(events.family[row])), now_ns
-            )
+            self._journal.removed(self._rib.end_restart(number, int(events.family[row])), now_ns)
 
     def _number_of(
         self, peers: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -138,4 +136,4 @@ class BmpRoutes:
             if peer.index < self._numbers.size and self._numbers[peer.index] >= 0:
                 number = int(self._numbers[peer.index])
                 self._numbers[peer.index] = -1
-                self._journal.removed(self._rib, self._rib.drop(number), now_ns)
+                self._journal.removed(self._rib.drop(number), now_ns)

@@ -44,7 +44,8 @@ class RouteCollector:
         self._settings = settings
         self._streams = streams
         shared = settings.routes.next_hops == "shared"
-        self._journal = Journal(streams, labels, share_next_hops=shared)
+        self._journal = Journal(self.rib, streams, labels, share_next_hops=shared)
+        self.rib.before_compaction = self._journal.settle
         self._feeds: dict[Protocol, list[Feed]] = {"bgp": [], "bmp": []}
         self._stale: dict[tuple[int, bool], int] = {}
         self._tidy_ns = 0
@@ -92,7 +93,7 @@ class RouteCollector:
         for protocol, schedule in self._dumps.items():
             for due in schedule.due(now_ns):
                 routers = [router for router in self._routers(protocol) if due.takes(router[0])]
-                self._journal.dump(protocol, self.rib, routers, due.time_ns, schedule.every)
+                self._journal.dump(protocol, routers, due.time_ns, schedule.every)
                 window = due.time_ns, due.time_ns + schedule.every
                 self._streams[f"{protocol}_dump"].flush(now_ns, window)
         if now_ns >= self._tidy_ns:
@@ -122,10 +123,11 @@ class RouteCollector:
                 self._stale[place] = since_ns
                 continue
             log.warning("%s peer %s: stale routes end", tables.peer.protocol, tables.peer.address)
-            self._journal.removed(self.rib, self.rib.expire(tables.number), now_ns)
+            self._journal.removed(self.rib.expire(tables.number), now_ns)
 
     def flush(self, now_ns: int) -> None:
         """Commit the rows of message logs."""
+        self._journal.settle()
         for name, stream in self._streams.items():
             if name.endswith("_log"):
                 stream.flush(now_ns)

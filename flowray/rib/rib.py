@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,6 +81,8 @@ class Rib:
         self.store = AttributeStore()
         self.generation = 0
         self.compactions = 0
+        self.before_compaction: Callable[[], None] | None = None
+        """Called before attribute ids change, for who still has old ones."""
         self._peers: list[PeerTables | None] = []
         self._free: list[int] = []
         self._compact_at = COMPACT_FLOOR
@@ -231,6 +233,8 @@ class Rib:
         if 2 * used > live.size:
             self._compact_at = 2 * live.size
             return False
+        if self.before_compaction is not None:
+            self.before_compaction()
         remap = self.store.compact(live)
         for tables in self.peers():
             for table in tables.tables.values():
