@@ -84,8 +84,6 @@ class GroupJoin:
         seen = np.unique(index)
         for e in seen[self._group[seen] == UNPLACED].tolist():
             words = address_words(exporters.address(e))
-            knowing = (
-                i for i, j in enumerate(joins) if j.snapshot and words in j.snapshot.routers
-            )
+            knowing = (i for i, j in enumerate(joins) if j.snapshot and words in j.snapshot.routers)
             self._group[e] = next(knowing, 0)
         return self._group[index]
