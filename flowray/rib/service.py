@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -67,6 +68,7 @@ class RouteService:
             self._bmp = bmp_listener(settings, group.bmp, self._collector, clock)
         self._kept = Checkpoint(settings.state.path / "rib" / f"{group.name}.bin")
         self._saved = -1
+        self._saves = 0
         self._restored = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"rib-{group.name}", daemon=True)
@@ -216,6 +218,7 @@ class RouteService:
     def _write(self, state: State) -> None:
         try:
             self._kept.store(state)
+            self._saves += 1
         except Exception as error:  # noqa: BLE001 - the next time tries again
             self._saved = -1
             self._failed(error)
@@ -244,7 +247,17 @@ class RouteService:
             for name, listener in (("bgp", self._bgp), ("bmp", self._bmp))
             if listener is not None
         }
-        self._figures = {**self._collector.status(), "listeners": counters}
+        status = self._collector.status()
+        streams = status["streams"].values()
+        self._figures = {
+            **status,
+            "octets": sum(c["octets_received"] for c in counters.values()),
+            "connections_refused": sum(status["refused"].values()),
+            "messages_malformed": sum(status["malformed"].values()),
+            "rows": sum(stream["rows"] for stream in streams),
+            "rows_lost": sum(stream["lost"] for stream in streams),
+            "listeners": counters,
+        }
 
     def status(self) -> dict[str, Any]:
         """Figures that cost nothing, at most a second old."""
@@ -252,9 +265,13 @@ class RouteService:
         age = None if snapshot is None else (self._clock() - snapshot.as_of_ns) / 1e9
         return {
             "group": self.group.name,
+            "pid": os.getpid(),
             "state": self.state,
             **self._figures,
             "restored": self._restored,
+            "saves": self._saves,
+            "epoch": "" if snapshot is None else snapshot.epoch,
+            "generation": 0 if snapshot is None else snapshot.generation,
             "snapshots": self._publishes,
             "snapshot_age_seconds": None if age is None else round(age, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),
