@@ -58,7 +58,8 @@ class RouteCollector:
         self._settings = settings
         self._recorded = recorded
         self._streams = streams
-        self._journal = Journal(streams, labels)
+        shared = settings.routes.next_hops == "shared"
+        self._journal = Journal(streams, labels, share_next_hops=shared)
         self._bgp: dict[tuple[str, int], BgpRoutes] = {}
         self._bmp: dict[tuple[str, int], BmpRoutes] = {}
         self._dumps: dict[Protocol, DumpSchedule] = {}
@@ -153,6 +154,11 @@ class RouteCollector:
             del self._bmp[address, port]
 
     # -- time --------------------------------------------------------------------------------------
+
+    @property
+    def journal(self) -> Journal:
+        """Where what happens is written."""
+        return self._journal
 
     def advance(self, now_ns: int) -> None:
         """Let time pass: dumps that are due are written."""

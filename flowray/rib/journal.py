@@ -14,7 +14,7 @@ import pyarrow as pa
 from flowray.maps import LabelMap
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.event_rows import BmpEvent, rows_of_event, time_of
-from flowray.rib.next_hops import NextHopForms
+from flowray.rib.next_hops import SharedNextHops, shown_attributes
 from flowray.rib.peers import Peer
 from flowray.rib.rib import Changes, PeerTables, Removed, Rib
 from flowray.rib.rows import (
@@ -30,9 +30,9 @@ from flowray.rib.rows import (
     event_rows,
 )
 from flowray.rib.streams import Stream
-from flowray.rib.table import RouteTable, Rows
+from flowray.rib.table import NONE, RouteTable, Rows
 from flowray.route_fields import Protocol, RowKind
-from flowray.wire.bgp.attributes import Attributes, decode_attributes
+from flowray.wire.bgp.attributes import Attributes
 from flowray.wire.bgp.events import Action, RouteEvents, Updates
 from flowray.wire.bgp.families import FAMILIES, Shape
 from flowray.wire.packets import address_words
@@ -73,13 +73,18 @@ class Labels:
 class Journal:
     """Writes streams: `<protocol>_log` and `<protocol>_dump`, those that are asked for."""
 
-    def __init__(self, streams: Mapping[str, Stream], labels: Labels) -> None:
+    def __init__(
+        self, streams: Mapping[str, Stream], labels: Labels, *, share_next_hops: bool = False
+    ) -> None:
+        """`share_next_hops`: write them in the form that pmacct would keep (`SharedNextHops`)."""
         self._streams = streams
         self._label = lru_cache(maxsize=4096)(labels.of)
         self._events: defaultdict[tuple[str, int], list[tuple[RowKind, dict[str, object]]]]
         self._events = defaultdict(list)
         self.events_forgotten = 0
-        self._forms = {"bgp": NextHopForms(), "bmp": NextHopForms()}
+        self._next_hops: dict[str, SharedNextHops] = {}
+        if share_next_hops:
+            self._next_hops = {p: SharedNextHops() for p in ("bgp", "bmp")}
 
     def log(self, protocol: Protocol) -> Stream | None:
         """The message log of a protocol."""
@@ -101,10 +106,13 @@ class Journal:
             return
         numbers, peer = np.unique(changes.peer, return_inverse=True)
         peers = [rib.peer(int(number)).peer for number in numbers]
-        stream = self.log(peers[0].protocol)
+        protocol, r = peers[0].protocol, changes.rows
+        attributes = changes.attributes
+        if protocol in self._next_hops:
+            attributes = self._shared(rib, protocol, changes, events.action[r])
+        stream = self.log(protocol)
         if stream is None:
             return
-        r = changes.rows
         rd, rd_origin = _distinguishers(peers, peer, events.rd[r], events.family[r])
         ends = events.action[r] == Action.END_OF_RIB
         own = ends & (rd_origin == RdOrigin.BGP)
@@ -120,7 +128,7 @@ class Journal:
             lo=events.lo[r],
             plen=events.plen[r],
             labels=changes.labels,
-            attributes=changes.attributes,
+            attributes=attributes,
             seq=np.arange(n, dtype=np.uint64) + np.uint64(stream.number(n)),
             time_ns=updates.time_ns[events.message[r]],
             log_type=_LOG_TYPES[events.action[r]],
@@ -131,13 +139,28 @@ class Journal:
     def removed(self, rib: Rib, removed: Iterable[Removed], now_ns: int) -> None:
         """Routes went without being withdrawn."""
         for gone in removed:
-            if (stream := self.log(gone.peer.protocol)) is None:
-                return
-            n = len(gone.rows)
+            n, protocol, had = len(gone.rows), gone.peer.protocol, gone.rows.attributes
+            if protocol in self._next_hops:
+                had = self._next_hops[protocol].follow(
+                    rib.store, rib.compactions, had, np.full(n, NONE, np.uint32)
+                )
+            if (stream := self.log(protocol)) is None:
+                continue
             seq = np.arange(n, dtype=np.uint64) + np.uint64(stream.number(n))
             routes = _routes(gone.peer, gone.family, gone.rows, gone.nlri, seq, now_ns)
             routes.log_type = np.full(n, LogType.DELETE, np.uint8)
+            routes.attributes = had
             stream.add([self._rows(routes, [gone.peer], rib, "log")])
+
+    def _shared(
+        self, rib: Rib, protocol: Protocol, changes: Changes, action: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """The attribute sets to be shown of what changed."""
+        ends = action == Action.END_OF_RIB
+        after = np.where(action == Action.ANNOUNCE, changes.attributes, np.uint32(NONE))
+        before = np.where(ends, np.uint32(NONE), changes.before)
+        shown = self._next_hops[protocol].follow(rib.store, rib.compactions, before, after)
+        return np.where(ends, changes.attributes, shown)
 
     def bmp_event(self, session: BmpSession, event: BmpEvent, now_ns: int) -> None:
         """A router told something else than routes."""
@@ -205,6 +228,8 @@ class Journal:
         nlri = [] if FAMILIES[family].of_prefixes else table.nlri(rows.nlri)
         seq = np.full(len(rows), base["seq"], np.uint64)
         routes = _routes(tables.peer, family, rows, nlri, seq, base["timestamp"])
+        if (shared := self._next_hops.get(tables.peer.protocol)) is not None:
+            routes.attributes = shared.shown(rib.store, rib.compactions, rows.attributes)
         if tables.stale:
             routes.stale = np.ones(len(rows), np.bool_)
         return self._rows(routes, [tables.peer], rib, "dump")
@@ -212,10 +237,8 @@ class Journal:
     # -- rows --------------------------------------------------------------------------------------
 
     def _rows(self, routes: Routes, peers: Sequence[Peer], rib: Rib, event: Event) -> pa.Table:
-        forms = self._forms[peers[0].protocol]
-
         def attributes(number: int) -> Attributes:
-            return forms(decode_attributes(rib.store[number]))
+            return shown_attributes(rib.store, number)
 
         if peers[0].protocol == "bgp":
             return bgp_rows(routes, [self._bgp_peer(p) for p in peers], attributes, event)

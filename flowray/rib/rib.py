@@ -52,13 +52,15 @@ class PeerTables:
 class Changes:
     """What a batch of UPDATEs changed: rows of `events` in order, and beside each the peer number
     (m,) int64, the attribute set (m,) uint32 and label stack (m,) uint64 that it announced, or
-    that the route had which it withdrew. Withdrawals of unknown routes are not among them.
+    that the route had which it withdrew; and `before` (m,) uint32, the set that the route had, NONE
+    where there was none. Withdrawals of unknown routes are not among them.
     """
 
     rows: I64
     peer: I64
     attributes: U32
     labels: U64
+    before: U32
 
 
 @dataclass(slots=True)
@@ -158,6 +160,7 @@ class Rib:
         peer = peers[events.message]
         attributes, labels = events.attributes.copy(), events.labels.copy()
         known = np.ones(len(events), np.bool_)
+        had = np.full(len(events), NONE, np.uint32)
         for group in _groups(peer, events.family):
             first = int(group[0])
             tables = self.peer(int(peer[first]))
@@ -172,6 +175,7 @@ class Rib:
             table = self._table(tables, family, with_paths)
             mark = tables.marks.setdefault(family, FIRST_MARK)
             before = table.apply(events, rows, buf, mark)
+            had[rows] = before.attributes
             withdrawn = events.action[rows] == Action.WITHDRAW
             at = rows[withdrawn]
             attributes[at] = before.attributes[withdrawn]
@@ -179,7 +183,7 @@ class Rib:
             known[at] = before.attributes[withdrawn] != NONE
         self.generation += 1
         kept = np.flatnonzero(known)
-        return Changes(kept, peer[kept], attributes[kept], labels[kept])
+        return Changes(kept, peer[kept], attributes[kept], labels[kept], had[kept])
 
     def _table(self, tables: PeerTables, family: int, add_path: bool) -> RouteTable:
         table = tables.tables.get(family)

@@ -124,6 +124,7 @@ class Routes(Model):
     """Tables of routes, their streams, and the join."""
 
     streams: RouteStreams = RouteStreams()
+    next_hops: Literal["received", "shared"] = "received"
     join: Join = Join()
     snapshot: Annotated[Duration, Field(ge=100_000_000)] = 2 * SECOND
     stale_for: Duration = 600 * SECOND
