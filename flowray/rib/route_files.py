@@ -1,52 +1,36 @@
-"""RIBs out of files: MRT dumps and recordings, as they are when the file ends."""
+"""RIBs out of files: what an MRT file tells, as it is when the file ends."""
 
 from __future__ import annotations
 
-import os
-from ipaddress import IPv4Address
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
-
-from flowray.rib.peers import Peer
+from flowray.rib.journal import Journal, Labels
+from flowray.rib.looking_glass import Ask
+from flowray.rib.mrt_routes import MrtRoutes
 from flowray.rib.rib import Rib
-from flowray.wire.bgp.mrt import CONTEXTS, MrtPeer, MrtReader, MrtUpdates
-from flowray.wire.bgp.update import parse_updates
-from flowray.wire.packets import address_text
 
-ESTABLISHED = 6
-"""State of a session while which routes hold (RFC 6396 section 4.4.1)."""
+_T = TypeVar("_T")
+
+_END_OF_TIME = (1 << 63) - 1
 
 
-def read_mrt(path: str | os.PathLike[str]) -> Rib:
-    """The tables that an MRT file tells of: those it dumps, and what its messages made of them.
+def read_tables(path: Path) -> Rib:
+    """The tables of a file: those it dumps, and what its messages made of them.
 
-    Raises CaptureError for a file that is missing.
+    Raises CaptureError for a file that cannot be read.
     """
     rib = Rib()
-    numbers: dict[int, int] = {}
-    with MrtReader(path) as reader:
-        for event in reader:
-            if isinstance(event, MrtUpdates):
-                _apply(rib, event, reader.peers, numbers)
-            elif event.new != ESTABLISHED and event.peer in numbers:
-                rib.drop(numbers.pop(event.peer))
+    MrtRoutes(path, rib, Journal({}, Labels())).until(_END_OF_TIME)
     return rib
 
 
-def _apply(rib: Rib, told: MrtUpdates, peers: list[MrtPeer], numbers: dict[int, int]) -> None:
-    rib.compact()
-    events = parse_updates(told.updates, CONTEXTS, rib.store).events
-    # What the collector sent itself is no route of the peer's.
-    events = events.take(np.flatnonzero(told.sent[events.message] == 0))
-    for index in np.unique(told.peer[events.message]).tolist():
-        if index not in numbers:
-            numbers[index] = rib.open(_peer(peers[index]))
-    number = np.zeros(len(peers), np.int64)
-    number[list(numbers)] = list(numbers.values())
-    add_path = CONTEXTS.add_path[told.updates.context]
-    rib.apply(number[told.peer], events, told.updates.buf, add_path)
+def ask_file(path: Path) -> Ask:
+    """Answers about the tables of a file, as `read_tables`, in the thread that asks."""
+    rib = read_tables(path)
 
+    def ask(question: Callable[[Rib], _T], /) -> _T:
+        return question(rib)
 
-def _peer(peer: MrtPeer) -> Peer:
-    address = address_text(peer.hi, peer.lo)
-    return Peer("bgp", address, 0, address, str(IPv4Address(peer.bgp_id)), peer.asn)
+    return ask

@@ -128,3 +128,4 @@ class Routes(Model):
     join: Join = Join()
     snapshot: Annotated[Duration, Field(ge=100_000_000)] = 2 * SECOND
     stale_for: Duration = 600 * SECOND
+    looking_glass: TcpAddress | None = "127.0.0.1:11080"
