@@ -121,6 +121,7 @@ class Replay:
             file.until(END_OF_INPUT)
         if self.routes is not None:
             self.routes.collector.flush(self._clock)
+            self.routes.collector.store()
 
     def finish(self) -> Summary:
         """Close windows and sinks; what the run did."""
@@ -141,7 +142,7 @@ def _routes(program: Program, sinks: SinkFor) -> RouteReplay:
     streams = {name: Stream(name, sinks(name, 0)) for name in program.streams}
     settings = program.settings
     labels = Labels(program.labels, frozenset(settings.maps.labels_apply_to))
-    return RouteReplay(settings, RouteCollector(settings, streams, labels, recorded=True))
+    return RouteReplay(settings, RouteCollector(settings, streams, labels))
 
 
 def aggregator_snapshot(aggregator: Aggregator) -> Snapshot:

@@ -68,7 +68,7 @@ class MrtRoutes:
         peers = numbers[event.peer]
         changes = self._rib.apply(peers, parsed.events, event.updates.buf, add_path)
         if not event.table:
-            self._journal.changed(self._rib, parsed.events, changes, event.updates)
+            self._journal.changed(parsed.events, changes, event.updates)
 
     def _number(self, index: int) -> int:
         told = self.reader.peers[index]
@@ -85,7 +85,7 @@ class MrtRoutes:
         key = address_text(told.hi, told.lo), told.asn
         if event.old == ESTABLISHED and event.new != ESTABLISHED and key in self._numbers:
             gone = self._rib.drop(self._numbers.pop(key))
-            self._journal.removed(self._rib, gone, event.time_ns)
+            self._journal.removed(gone, event.time_ns)
 
 
 def _some(

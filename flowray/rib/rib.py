@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,6 +81,8 @@ class Rib:
         self.store = AttributeStore()
         self.generation = 0
         self.compactions = 0
+        self.before_compaction: Callable[[], None] | None = None
+        """Called before attribute ids change, for who still has old ones."""
         self._peers: list[PeerTables | None] = []
         self._free: list[int] = []
         self._compact_at = COMPACT_FLOOR
@@ -131,6 +133,7 @@ class Rib:
             self._peers[restored.number] = None
             self._free.append(restored.number)
             tables.tables, tables.stale = restored.tables, True
+            self.generation += 1
 
     def end_restart(self, number: int, family: int) -> list[Removed]:
         """The initial routes of a family are complete: restored ones not among them go."""
@@ -139,6 +142,7 @@ class Rib:
         if not tables.stale:
             return []
         tables.stale = not tables.end_of_rib.issuperset(tables.tables)
+        self.generation += 1
         return self._sweep(tables, family)
 
     def expire(self, number: int) -> list[Removed]:
@@ -147,6 +151,7 @@ class Rib:
         if not tables.session:
             return self.drop(number)
         tables.stale = False
+        self.generation += 1
         return [removed for family in tables.tables for removed in self._sweep(tables, family)]
 
     # -- routes ------------------------------------------------------------------------------------
@@ -228,6 +233,8 @@ class Rib:
         if 2 * used > live.size:
             self._compact_at = 2 * live.size
             return False
+        if self.before_compaction is not None:
+            self.before_compaction()
         remap = self.store.compact(live)
         for tables in self.peers():
             for table in tables.tables.values():

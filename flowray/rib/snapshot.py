@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,13 @@ class Snapshot:
     columns: AttributeColumns
     arena: npt.NDArray[np.uint8]
     offset: I64
+
+    @property
+    def nbytes(self) -> int:
+        """Octets of all its arrays."""
+        own = (self.stale, self.paths, self.path_begin, self.arena, self.offset)
+        arrays = (*own, *self.columns.arrays)
+        return self.forest.nbytes + sum(array.nbytes for array in arrays)
 
     def attribute_set(self, number: int) -> bytes:
         """Canonical octets of an attribute set."""
@@ -182,13 +189,13 @@ class Publisher:
             as_of_ns=now_ns,
             routers=routers.words,
             instances=instances,
-            stale=np.array(routers.stale, np.bool_),
-            forest=Forest.of(pairs),
-            paths=np.concatenate(paths) if paths else np.empty(0, np.uint32),
-            path_begin=begin,
-            columns=store.columns(),
-            arena=store.arena.copy(),
-            offset=store.offset.copy(),
+            stale=_frozen(np.array(routers.stale, np.bool_)),
+            forest=Forest(*map(_frozen, Forest.of(pairs).arrays.values())),
+            paths=_frozen(np.concatenate(paths) if paths else np.empty(0, np.uint32)),
+            path_begin=_frozen(begin),
+            columns=store.columns().each(_frozen),
+            arena=_frozen(store.arena.copy()),
+            offset=_frozen(store.offset.copy()),
         )
 
     def _placed(self, instance: Instance, version: int, paths: list[U32]) -> Intervals | None:
@@ -200,6 +207,15 @@ class Publisher:
             half.renumber(len(paths))
         paths += half.paths
         return half.intervals
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array as one that is only read, as it is where the object store maps it: kernels are
+    compiled once more for such arrays, and so they are for these alone.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _sources(

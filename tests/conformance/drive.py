@@ -213,6 +213,7 @@ class Driver:
         if self.replay.routes is None:
             return
         self.routes.collector.flush(self.clock)
+        self.routes.collector.store()
         wanted = {step.stream for step in self.case.steps if step.do == "expect"}
         for stream in self.variant.collector.streams:
             if stream in STREAMS:
@@ -223,7 +224,7 @@ class Driver:
     def _close(self, feed: str) -> None:
         for session in self.sessions.pop(feed, ()):
             self.closed += 1
-            self.routes.collector.close(session.protocol, session.address, session.port, self.clock)
+            self.routes.close(session.protocol, session.address, session.port, self.clock)
         self._take()
 
     def hang_up(self, step: Step) -> None:
