@@ -17,11 +17,13 @@ from flowray.clock import Clock, Rising, wall_clock
 from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
 from flowray.rib.listeners import bgp_listener, bmp_listener
+from flowray.rib.restore import restore, saved
 from flowray.rib.snapshot import Publisher, Snapshot
 from flowray.rib.streams import Stream
 from flowray.rib.warm import snapshot_of
 from flowray.settings.compile import Program
 from flowray.settings.routes import RouteGroup
+from flowray.views.checkpoint import Checkpoint, CheckpointError, State
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,9 @@ class RouteService:
         self._bmp = None
         if group.bmp is not None:
             self._bmp = bmp_listener(settings, group.bmp, self._collector, clock)
+        self._kept = Checkpoint(settings.state.path / "rib" / f"{group.name}.bin")
+        self._saved = -1
+        self._restored = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"rib-{group.name}", daemon=True)
         self._writer = ThreadPoolExecutor(1, f"rib-{group.name}-sinks")
@@ -81,18 +86,23 @@ class RouteService:
     # -- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Load the kernels, then open the listeners. Raises ListenError."""
+        """Load the kernels and the routes of before, then open the listeners. Raises ListenError,
+        and OSError for a state path that cannot be read.
+        """
         snapshot_of(self._program)
+        self._restore()
         self._thread.start()
         self.ask(self._open)
         self.state = "running"
 
     def stop(self, communication: str = "the collector stops") -> dict[str, Any]:
-        """End all sessions, peers being told why, and flush the streams; the figures of the end."""
+        """Save the routes, end all sessions, peers being told why, and flush the streams; the
+        figures of the end.
+        """
         if self.state == "stopped" or not self._thread.is_alive():
             return self.status()
         self.ask(lambda: self._close(communication), STOP_SECONDS)
-        self._writer.submit(self._collector.store).result()
+        self._writer.submit(self._store)
         self._writer.shutdown()
         self._collector.close_streams()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -121,6 +131,16 @@ class RouteService:
         found: T = self.ask(lambda: work(self._collector), timeout)
         return found
 
+    def _restore(self) -> None:
+        """Have the routes that were there when the group ended, or was ended."""
+        try:
+            if (state := self._kept.load()) is not None:
+                self._restored = restore(self._collector.rib, state)
+        except CheckpointError as error:
+            aside = self._kept.set_aside()
+            self._failed(error)
+            log.error("rib %s: routes cannot be restored, see %s", self.group.name, aside)  # noqa: TRY400 - `_failed` has told it
+
     # -- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -133,15 +153,18 @@ class RouteService:
             if listener is not None:
                 await listener.start()
         self._beat()
-        interval = self._settings.routes.snapshot / 1e9
+        self._publish()
+        routes = self._settings.routes
         self._tasks = [
             self._loop.create_task(self._repeat(self._beat, BEAT_SECONDS)),
-            self._loop.create_task(self._repeat(self._publish, interval)),
+            self._loop.create_task(self._repeat(self._publish, routes.snapshot / 1e9)),
+            self._loop.create_task(self._repeat(self._save, routes.save / 1e9)),
         ]
 
     async def _close(self, communication: str) -> None:
         for task in self._tasks:
             task.cancel()
+        self._save()  # before sessions end, and their routes with them
         if self._bgp is not None:
             await self._bgp.stop(communication)
         if self._bmp is not None:
@@ -183,6 +206,20 @@ class RouteService:
         self._publishes += 1
         self._publish_seconds += time.thread_time() - began
 
+    def _save(self) -> None:
+        """Copy the routes if they have changed since, and have them written."""
+        generation = self._collector.rib.generation
+        if generation != self._saved:
+            self._saved = generation
+            self._writer.submit(self._write, saved(self._collector.rib))
+
+    def _write(self, state: State) -> None:
+        try:
+            self._kept.store(state)
+        except Exception as error:  # noqa: BLE001 - the next time tries again
+            self._saved = -1
+            self._failed(error)
+
     def _failed(self, error: Exception) -> None:
         self.errors += 1
         self.last_error = f"{type(error).__name__}: {error}"
@@ -217,6 +254,7 @@ class RouteService:
             "group": self.group.name,
             "state": self.state,
             **self._figures,
+            "restored": self._restored,
             "snapshots": self._publishes,
             "snapshot_age_seconds": None if age is None else round(age, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),
