@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -52,16 +52,32 @@ class Glass(Protocol):
 class _Remote:
     """The looking glass at an address."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        stub = rib_pb2_grpc.RibStub(channel)
-        self.peers = _within(stub.Peers)
-        self.lookup = _within(stub.Lookup)
-        self.routes = stub.Routes
-        self.diff = stub.Diff
+    def __init__(self, channel: grpc.Channel, address: str) -> None:
+        self._stub, self._address = rib_pb2_grpc.RibStub(channel), address
 
+    def peers(self, request: pb.PeersRequest) -> pb.PeersResponse:
+        return self._one(self._stub.Peers, request)
 
-def _within(call: Any) -> Callable[[Any], Any]:
-    return lambda request: call(request, timeout=ANSWER_SECONDS)
+    def lookup(self, request: pb.LookupRequest) -> pb.LookupResponse:
+        return self._one(self._stub.Lookup, request)
+
+    def routes(self, request: pb.RoutesRequest) -> Iterator[pb.RoutesResponse]:
+        return self._many(self._stub.Routes, request)
+
+    def diff(self, request: pb.DiffRequest) -> Iterator[pb.DiffResponse]:
+        return self._many(self._stub.Diff, request)
+
+    def _one(self, call: Any, request: Any) -> Any:
+        try:
+            return call(request, timeout=ANSWER_SECONDS)
+        except grpc.RpcError as error:
+            raise _told(error, self._address) from None
+
+    def _many(self, call: Any, request: Any) -> Iterator[Any]:
+        try:
+            yield from call(request)
+        except grpc.RpcError as error:
+            raise _told(error, self._address) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +94,37 @@ class Source:
     def glasses(self) -> Iterator[list[Glass]]:
         """All that are to be asked. Raises FlowrayError, also for what they answer."""
         if self.file is not None:
-            yield [_of_file(self.file)]
+            yield [_of_files(self.file)]
             return
-        address = self._address()
-        with grpc.insecure_channel(address, _OPTIONS) as channel:
-            try:
-                yield [_Remote(channel)]
-            except grpc.RpcError as error:
-                raise _told(error, address) from None
+        with ExitStack() as open_channels:
+            glasses: list[Glass] = []
+            for address in self._addresses():
+                channel = open_channels.enter_context(grpc.insecure_channel(address, _OPTIONS))
+                glasses.append(_Remote(channel, address))
+            yield glasses
 
-    def _address(self) -> str:
+    def _addresses(self) -> list[str]:
+        """One a RIB group."""
         if self.address is not None:
-            return self.address
-        routes = Routes() if self.config is None else load_settings(self.config).routes
-        if routes.looking_glass is None:
-            raise RibError(f"{self.config}: routes.looking_glass: null, so nobody can be asked")
-        return routes.looking_glass
+            return [self.address]
+        if self.config is None:
+            return [Routes().looking_glass or ""]
+        groups = load_settings(self.config).route_groups
+        found = [group.looking_glass for group in groups if group.looking_glass is not None]
+        if not found:
+            raise RibError(f"{self.config}: no group of routes has a looking glass")
+        return found
 
 
-def _of_file(file: Path) -> Glass:
-    from flowray.rib.glass_answers import Answers
-    from flowray.rib.route_files import ask_file
+def _of_files(file: Path | None = None) -> Glass:
+    """Answers about the tables of a file; as times it takes names of files."""
+    from flowray.rib.glass_answers import Answers, Moment
+    from flowray.rib.looking_glass import asking
+    from flowray.rib.rib import Rib
+    from flowray.rib.route_files import read_tables
 
-    return Answers(ask_file(file))
+    rib = Rib() if file is None else read_tables(file)
+    return Answers(asking(rib), tables_at=lambda name: Moment(asking(read_tables(Path(name)))))
 
 
 def _told(error: Any, address: str) -> RibError:
@@ -165,14 +189,6 @@ def diff(source: Source, before: str, after: str, peer: str, *, as_json: bool) -
     with source.glasses() as glasses:
         answers = chain.from_iterable(glass.diff(request) for glass in glasses)
         _print_changes(answers, as_json=as_json)
-
-
-def _of_files() -> Glass:
-    from flowray.rib.glass_answers import Answers
-    from flowray.rib.rib import Rib
-    from flowray.rib.route_files import ask_file
-
-    return Answers(lambda question: question(Rib()), tables_at=lambda name: ask_file(Path(name)))
 
 
 # -- what is printed -------------------------------------------------------------------------------

@@ -121,10 +121,14 @@ class DiffRequest(_message.Message):
     def __init__(self, before: _Optional[str] = ..., after: _Optional[str] = ..., peer: _Optional[str] = ...) -> None: ...
 
 class DiffResponse(_message.Message):
-    __slots__ = ("changes",)
+    __slots__ = ("changes", "before_ns", "after_ns")
     CHANGES_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_NS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_NS_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
-    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
+    before_ns: int
+    after_ns: int
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., before_ns: _Optional[int] = ..., after_ns: _Optional[int] = ...) -> None: ...
 
 class Change(_message.Message):
     __slots__ = ("before", "after")

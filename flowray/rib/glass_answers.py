@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from flowray.errors import FlowrayError
 from flowray.pb import rib_pb2 as pb
 from flowray.rib import looking_glass as glass
 from flowray.rib.looking_glass import Ask, LabelOf, PeerStatus, TableStatus, TakenRoutes
 from flowray.rib.route_query import QueryError, lookup_query, read_query
-from flowray.rib.table_diff import differences
+from flowray.rib.table_diff import Difference, differences
 from flowray.route_fields import ROUTE_FIELDS
 from flowray.sinks.encoding import Encoding
 from flowray.sinks.render import render
 from flowray.wire.bgp.distinguisher import rd_text
 
-__all__ = ["Answers", "TablesAt", "no_tables"]
+__all__ = ["Answers", "BusyError", "Moment", "TablesAt", "no_tables"]
 
-TablesAt = Callable[[str], Ask]
+
+class Moment(NamedTuple):
+    """Tables as they were at a time, 0 where that is not known."""
+
+    ask: Ask
+    time_ns: int = 0
+
+
+TablesAt = Callable[[str], Moment]
 """The tables of a time that an operator names; raises QueryError if there are none."""
+
+
+class BusyError(FlowrayError):
+    """A question that must wait for another one of its kind."""
+
 
 ROWS = 1000
 """Rows in a message: well below the 4 MiB that clients of gRPC take."""
@@ -31,7 +46,7 @@ _ENCODING = Encoding(records="rows")
 _FIELDS = [f for f in ROUTE_FIELDS.public() if f.name in pb.Route.DESCRIPTOR.fields_by_name]
 
 
-def no_tables(time: str) -> Ask:
+def no_tables(time: str) -> Moment:
     """The tables of any time where none are kept."""
     raise QueryError(f"time: found {time!r}, and no tables of the past are kept")
 
@@ -46,6 +61,7 @@ class Answers:
         self, ask: Ask, label: LabelOf = glass.no_label, tables_at: TablesAt = no_tables
     ) -> None:
         self._ask, self._label, self._tables_at = ask, label, tables_at
+        self._comparing = Lock()
 
     def peers(self, request: pb.PeersRequest) -> pb.PeersResponse:
         """All peers and their tables."""
@@ -81,19 +97,28 @@ class Answers:
                 yield pb.RoutesResponse(routes=self._routes(part))
 
     def diff(self, request: pb.DiffRequest) -> Iterator[pb.DiffResponse]:
-        """What is different between the tables of two times."""
-        query = read_query(peer=request.peer)
-        before, after = self._at(request.before), self._at(request.after)
-        for found in differences(before, after, query):
-            for begin in range(0, len(found), ROWS):
-                part = slice(begin, begin + ROWS)
-                old = self._side(found.routes_before, found.before[part])
-                new = self._side(found.routes_after, found.after[part])
-                pairs = zip(old, new, strict=True)
-                yield pb.DiffResponse(changes=[pb.Change(before=b, after=a) for b, a in pairs])
+        """What is different between the tables of two times; the first response says which were
+        found. One at a time, for it needs the memory of two RIBs: raises BusyError.
+        """
+        if not self._comparing.acquire(blocking=False):
+            raise BusyError("another comparison is made: ask again")
+        try:
+            query = read_query(peer=request.peer)
+            before, after = self._at(request.before), self._at(request.after)
+            yield pb.DiffResponse(before_ns=before.time_ns, after_ns=after.time_ns)
+            for found in differences(before.ask, after.ask, query):
+                for begin in range(0, len(found), ROWS):
+                    yield pb.DiffResponse(changes=self._changes(found, slice(begin, begin + ROWS)))
+        finally:
+            self._comparing.release()
 
-    def _at(self, time: str) -> Ask:
-        return self._ask if time == "now" else self._tables_at(time)
+    def _at(self, time: str) -> Moment:
+        return Moment(self._ask) if time == "now" else self._tables_at(time)
+
+    def _changes(self, found: Difference, part: slice) -> Iterator[pb.Change]:
+        old = self._side(found.routes_before, found.before[part])
+        new = self._side(found.routes_after, found.after[part])
+        return (pb.Change(before=b, after=a) for b, a in zip(old, new, strict=True))
 
     def _side(
         self, routes: TakenRoutes | None, index: npt.NDArray[Any]
@@ -134,6 +159,7 @@ def _peer(status: PeerStatus) -> pb.Peer:
         routes=sum(table.routes for table in status.tables),
         octets=sum(table.octets for table in status.tables),
         tables=map(_table, status.tables),
+        since_ns=status.since_ns or None,
     )
 
 

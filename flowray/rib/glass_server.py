@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from flowray.errors import FlowrayError
 from flowray.pb import rib_pb2 as pb
 from flowray.pb import rib_pb2_grpc
-from flowray.rib.glass_answers import Answers
+from flowray.rib.glass_answers import Answers, BusyError
 from flowray.rib.route_query import QueryError
 
 __all__ = ["GlassError", "GlassServer"]
@@ -127,6 +127,8 @@ def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     """End a call with a code and one line."""
     if isinstance(error, QueryError):
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    if isinstance(error, BusyError):
+        context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
     if isinstance(error, TimeoutError):
         context.abort(grpc.StatusCode.UNAVAILABLE, "the tables are busy: ask again")
     log.error("looking glass: %s", error, exc_info=error)

@@ -34,6 +34,7 @@ __all__ = [
     "TakenRoutes",
     "Target",
     "answer",
+    "asking",
     "no_label",
     "peer_statuses",
     "rows_of",
@@ -52,6 +53,15 @@ class Ask(Protocol):
 
     def __call__(self, question: Callable[[Rib], _T], /) -> _T:
         """What the question returns."""
+
+
+def asking(rib: Rib) -> Ask:
+    """Asks a RIB that nobody changes, in the thread that asks."""
+
+    def ask(question: Callable[[Rib], _T], /) -> _T:
+        return question(rib)
+
+    return ask
 
 
 LabelOf = Callable[[str, str], str | None]
@@ -81,20 +91,21 @@ class TableStatus:
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
     """A peer: `up` while a session feeds its tables, `stale` if some of its routes may be from
-    before a restart.
+    before a restart, `since_ns` as in `PeerTables`.
     """
 
     peer: Peer
     up: bool
     stale: bool
+    since_ns: int
     tables: tuple[TableStatus, ...]
 
 
 def peer_statuses(rib: Rib) -> list[PeerStatus]:
     """All peers of a RIB, in its thread."""
     return [
-        PeerStatus(tables.peer, tables.session, tables.stale, tuple(_table_statuses(tables)))
-        for tables in rib.peers()
+        PeerStatus(t.peer, t.session, t.stale, t.since_ns, tuple(_table_statuses(t)))
+        for t in rib.peers()
     ]
 
 

@@ -1,36 +1,34 @@
-"""RIBs out of files: what an MRT file tells, as it is when the file ends."""
+"""RIBs out of files: saved tables, and what an MRT file tells, as it is when the file ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
+from flowray.rib.history import read_saved
 from flowray.rib.journal import Journal, Labels
-from flowray.rib.looking_glass import Ask
 from flowray.rib.mrt_routes import MrtRoutes
 from flowray.rib.rib import Rib
-
-_T = TypeVar("_T")
+from flowray.views.checkpoint import MAGIC
 
 _END_OF_TIME = (1 << 63) - 1
 
 
 def read_tables(path: Path) -> Rib:
-    """The tables of a file: those it dumps, and what its messages made of them.
+    """The tables of a file, told by content: those that a RIB group saved, those of a table dump,
+    or what the messages of recorded sessions made of them.
 
-    Raises CaptureError for a file that cannot be read.
+    Raises FlowrayError for a file that cannot be read.
     """
+    if _is_saved(path):
+        return read_saved(path)
     rib = Rib()
-    MrtRoutes(path, rib, Journal({}, Labels())).until(_END_OF_TIME)
+    MrtRoutes(path, rib, Journal(rib, {}, Labels())).until(_END_OF_TIME)
     return rib
 
 
-def ask_file(path: Path) -> Ask:
-    """Answers about the tables of a file, as `read_tables`, in the thread that asks."""
-    rib = read_tables(path)
-
-    def ask(question: Callable[[Rib], _T], /) -> _T:
-        return question(rib)
-
-    return ask
+def _is_saved(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False  # told by who reads it next

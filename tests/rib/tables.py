@@ -53,15 +53,6 @@ def feed(rib: Rib, number: int, *messages: bytes, add_path: bool = False) -> Non
     rib.apply(peers, parsed.events, updates.buf, contexts.add_path[updates.context])
 
 
-def asking(rib: Rib) -> Any:
-    """Asks a RIB in this thread."""
-
-    def ask(question: Callable[[Rib], T], /) -> T:
-        return question(rib)
-
-    return ask
-
-
 class RibThread:
     """Owns a RIB: runs what is put to it, one after the other."""
 

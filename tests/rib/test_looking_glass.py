@@ -20,7 +20,7 @@ from flowray.route_fields import ROUTE_FIELDS
 from flowray.sinks.encoding import Encoding
 from flowray.sinks.render import render
 from flowray.wire.bgp.distinguisher import rd_number
-from tests.rib.tables import asking, bgp_peer, bmp_peer, feed
+from tests.rib.tables import bgp_peer, bmp_peer, feed
 from tests.wire.bgp import encode as e
 
 RD = rd_number("0:64496:7")
@@ -107,7 +107,7 @@ def rib_of(routes: list[Route]) -> Rib:
 
 def found(rib: Rib, query: RouteQuery) -> list[dict[str, Any]]:
     rows = []
-    for routes in glass.answer(asking(rib), query):
+    for routes in glass.answer(glass.asking(rib), query):
         table = render(glass.rows_of(routes), list(ROUTE_FIELDS.public()), Encoding())
         rows += table.to_pylist()
     return rows

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowray.rib.looking_glass import asking
 from flowray.rib.rib import Rib
 from flowray.rib.route_query import QueryError, RouteQuery
 from flowray.rib.table_diff import differences
-from tests.rib.tables import asking, bgp_peer, bmp_peer, feed
+from tests.rib.tables import bgp_peer, bmp_peer, feed
 from tests.wire.bgp import encode as e
 
 PEERS = [bgp_peer("192.0.2.1"), bgp_peer("192.0.2.2"), bmp_peer()]
