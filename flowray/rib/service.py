@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 
 from flowray.clock import Clock, Rising, wall_clock
 from flowray.rib.collector import RouteCollector
+from flowray.rib.glass_answers import Answers
+from flowray.rib.group_glass import GroupGlass
+from flowray.rib.history import TableHistory
 from flowray.rib.journal import Labels
 from flowray.rib.listeners import bgp_listener, bmp_listener
 from flowray.rib.restore import restore, saved
@@ -67,6 +70,18 @@ class RouteService:
         if group.bmp is not None:
             self._bmp = bmp_listener(settings, group.bmp, self._collector, clock)
         self._kept = Checkpoint(settings.state.path / "rib" / f"{group.name}.bin")
+        history = settings.routes.history
+        self._history = TableHistory(
+            settings.state.path / "rib" / "history" / group.name, history.every, history.keep, clock
+        )
+        self._glass = GroupGlass(
+            group.looking_glass,
+            Answers(
+                lambda question: self.look(lambda collector: question(collector.rib)),
+                labels.of,
+                self._history.at,
+            ),
+        )
         self._saved = -1
         self._saves = 0
         self._restored = 0
@@ -103,6 +118,7 @@ class RouteService:
         """
         if self.state == "stopped" or not self._thread.is_alive():
             return self.status()
+        self._glass.close()
         self.ask(lambda: self._close(communication), STOP_SECONDS)
         self._writer.submit(self._store)
         self._writer.shutdown()
@@ -186,6 +202,7 @@ class RouteService:
         now_ns = self._clock()
         self._collector.advance(now_ns)
         self._collector.flush(now_ns)
+        self._glass.open()
         if self._written is None or self._written.done():
             self._written = self._writer.submit(self._store)
         self._note()
@@ -213,12 +230,13 @@ class RouteService:
         generation = self._collector.rib.generation
         if generation != self._saved:
             self._saved = generation
-            self._writer.submit(self._write, saved(self._collector.rib))
+            self._writer.submit(self._write, saved(self._collector.rib), self._clock())
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: State, now_ns: int) -> None:
         try:
             self._kept.store(state)
             self._saves += 1
+            self._history.add(self._kept.path, now_ns)
         except Exception as error:  # noqa: BLE001 - the next time tries again
             self._saved = -1
             self._failed(error)
@@ -272,6 +290,7 @@ class RouteService:
             "saves": self._saves,
             "epoch": "" if snapshot is None else snapshot.epoch,
             "generation": 0 if snapshot is None else snapshot.generation,
+            "looking_glass": self._glass.status(),
             "snapshots": self._publishes,
             "snapshot_age_seconds": None if age is None else round(age, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),

@@ -128,6 +128,14 @@ class RouteGroup(Model):
     name: Name
     bgp: TcpAddress | None = None
     bmp: TcpAddress | None = None
+    looking_glass: TcpAddress | None = None
+
+
+class RouteHistory(Model):
+    """Tables that are kept to compare with: the first that are saved in each period."""
+
+    every: Annotated[Duration, Field(ge=60 * SECOND)] = 3600 * SECOND
+    keep: int = Field(default=24, ge=0, le=100_000)
 
 
 class Routes(Model):
@@ -140,3 +148,5 @@ class Routes(Model):
     snapshot: Annotated[Duration, Field(ge=100_000_000)] = 2 * SECOND
     stale_for: Duration = 600 * SECOND
     save: Annotated[Duration, Field(ge=SECOND)] = 180 * SECOND
+    history: RouteHistory = RouteHistory()
+    looking_glass: TcpAddress | None = "127.0.0.1:11080"
