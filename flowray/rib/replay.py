@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowray.rib.collector import RouteCollector
+from flowray.rib.roa import load_roas
 from flowray.rib.snapshot import Publisher, Snapshot
 from flowray.route_fields import Protocol
 from flowray.settings.model import Settings
@@ -28,6 +29,15 @@ def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
+def validate(publisher: Publisher, settings: Settings) -> None:
+    """Have a publisher tell the validation states that the configuration asks for. Raises
+    ConfigError.
+    """
+    if settings.routes.roas is not None:
+        bgp = settings.listen.bgp
+        publisher.validate_with(load_roas(settings.routes.roas), 0 if bgp is None else bgp.local_as)
+
+
 class RouteReplay:
     """Feeds a collector from captures, and publishes what flows are joined with."""
 
@@ -36,6 +46,7 @@ class RouteReplay:
         self._ports = route_ports(settings)
         self._streams = Streams()
         self._publisher = Publisher(collector.rib, "replay", settings.routes.join.policy_views)
+        validate(self._publisher, settings)
         self._published = -1
 
     def feed(self, batch: SegmentBatch) -> None:
