@@ -17,6 +17,7 @@ from flowray.rib.bgp_session import (
     State,
     UpdatesReceived,
 )
+from flowray.rib.complaints import Complaints
 from flowray.rib.journal import Journal
 from flowray.rib.peers import Peer
 from flowray.rib.rib import Rib
@@ -38,11 +39,18 @@ class PrefixLimit:
 class BgpRoutes:
     """One session and its peer's tables."""
 
-    def __init__(self, rib: Rib, session: BgpSession, journal: Journal, limit: PrefixLimit) -> None:
+    def __init__(
+        self,
+        rib: Rib,
+        session: BgpSession,
+        journal: Journal,
+        limit: PrefixLimit,
+        causes: Counter[str],
+    ) -> None:
+        """`causes` counts messages that RFC 7606 has a word on, of all sessions."""
         self.session = session
-        self.causes: Counter[str] = Counter()
-        """Messages that RFC 7606 has a word on, by cause."""
-        self._rib, self._journal, self._limit = rib, journal, limit
+        self._rib, self._journal, self._limit, self._causes = rib, journal, limit, causes
+        self._complaints = Complaints()
         self._contexts: Contexts | None = None
         self._number: int | None = None
         self._warned = False
@@ -52,10 +60,15 @@ class BgpRoutes:
         """Whether the session is not over."""
         return self.session.state is not State.IDLE
 
+    @property
+    def router(self) -> tuple[str, int]:
+        """Address and port of the session."""
+        return self.session.peer, self.session.port
+
     def take(self, output: Output, now_ns: int) -> list[Output]:
         """Act on an output of the session; what the session says to that."""
         if isinstance(output, Opened):
-            self._opened(output)
+            self._opened(output, now_ns)
         elif isinstance(output, UpdatesReceived):
             return self._updated(output.updates, now_ns)
         elif isinstance(output, RefreshMark):
@@ -64,11 +77,11 @@ class BgpRoutes:
             self._ended(output, now_ns)
         return []
 
-    def _opened(self, output: Opened) -> None:
+    def _opened(self, output: Opened, now_ns: int) -> None:
         address, port = self.session.peer, self.session.port
         peer = Peer("bgp", address, port, address, str(output.open.bgp_id), output.open.peer_as)
         self._contexts = output.negotiated.contexts()
-        self._number = self._rib.open(peer)
+        self._number = self._rib.open(peer, now_ns)
         self._rib.adopt(self._number)
         log.info("bgp peer %s: session of AS %d, %s", address, peer.asn, peer.bgp_id)
 
@@ -78,7 +91,7 @@ class BgpRoutes:
             return []
         self._rib.compact()
         parsed = parse_updates(updates, self._contexts, self._rib.store)
-        reset = self._judge(parsed)
+        reset = self._judge(parsed, now_ns)
         events = parsed.events
         if reset is not None:
             events = events.take(np.flatnonzero(events.message < reset))
@@ -86,22 +99,22 @@ class BgpRoutes:
         changes = self._rib.apply(
             peers, events, updates.buf, self._contexts.add_path[updates.context]
         )
-        self._journal.changed(self._rib, events, changes, updates)
+        self._journal.changed(events, changes, updates)
         self._complete(events.family[events.action == Action.END_OF_RIB], now_ns)
         if reset is not None:
             return self._reset(parsed, reset, updates, now_ns)
         return self._within_limit(now_ns)
 
-    def _judge(self, parsed: Parsed) -> int | None:
+    def _judge(self, parsed: Parsed, now_ns: int) -> int | None:
         """Count malformed messages; the first one that ends the session."""
         if not parsed.verdict.any():
             return None
         causes, counts = np.unique(parsed.cause[parsed.cause != 0], return_counts=True)
         for cause, count in zip(causes.tolist(), counts.tolist(), strict=True):
-            self.causes[CAUSES[cause]] += count
-            log.warning(
-                "bgp peer %s: %d malformed UPDATE (%s)", self.session.peer, count, CAUSES[cause]
-            )
+            self._causes[CAUSES[cause]] += count
+            if told := self._complaints.due(cause, count, now_ns):
+                peer = self.session.peer
+                log.warning("bgp peer %s: %d malformed UPDATE (%s)", peer, told, CAUSES[cause])
         ends = np.flatnonzero(parsed.verdict == Verdict.SESSION_RESET)
         return int(ends[0]) if ends.size else None
 
@@ -127,7 +140,7 @@ class BgpRoutes:
         """End-of-RIB: of restored routes, those not announced again are gone."""
         assert self._number is not None
         for family in families.tolist():
-            self._journal.removed(self._rib, self._rib.end_restart(self._number, family), now_ns)
+            self._journal.removed(self._rib.end_restart(self._number, family), now_ns)
 
     def _refreshed(self, output: RefreshMark, now_ns: int) -> None:
         if self._number is None:
@@ -136,10 +149,10 @@ class BgpRoutes:
             self._rib.begin_refresh(self._number, output.family)
         else:
             removed = self._rib.end_refresh(self._number, output.family)
-            self._journal.removed(self._rib, removed, now_ns)
+            self._journal.removed(removed, now_ns)
 
     def _ended(self, output: Ended, now_ns: int) -> None:
         log.info("bgp peer %s: session over, %s", self.session.peer, output.reason)
         if self._number is not None:
-            self._journal.removed(self._rib, self._rib.drop(self._number), now_ns)
+            self._journal.removed(self._rib.drop(self._number), now_ns)
             self._number = None

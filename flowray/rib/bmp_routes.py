@@ -22,6 +22,7 @@ from flowray.rib.bmp_events import (
 )
 from flowray.rib.bmp_peers import BmpPeer
 from flowray.rib.bmp_session import BmpSession
+from flowray.rib.complaints import Complaints
 from flowray.rib.journal import Journal
 from flowray.rib.peers import Peer, policy_view
 from flowray.rib.rib import Rib
@@ -34,12 +35,26 @@ log = logging.getLogger(__name__)
 class BmpRoutes:
     """One router's session, and the tables of its peers."""
 
-    def __init__(self, rib: Rib, session: BmpSession, journal: Journal) -> None:
+    def __init__(
+        self, rib: Rib, session: BmpSession, journal: Journal, causes: Counter[str]
+    ) -> None:
+        """`causes` counts messages that were not taken or that RFC 7606 has a word on, of all
+        sessions.
+        """
         self.session = session
-        self.causes: Counter[str] = Counter()
-        """Messages that were not taken or that RFC 7606 has a word on, by cause."""
-        self._rib, self._journal = rib, journal
+        self._rib, self._journal, self._causes = rib, journal, causes
+        self._complaints = Complaints()
         self._numbers = np.empty(0, np.int64)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the session is not over."""
+        return not self.session.ended
+
+    @property
+    def router(self) -> tuple[str, int]:
+        """Address and port of the session."""
+        return self.session.address, self.session.port
 
     def take(self, output: Output, now_ns: int) -> None:
         """Act on an output of the session."""
@@ -51,14 +66,20 @@ class BmpRoutes:
         elif isinstance(output, Ended):
             log.info("bmp router %s: session over, %s", self.session.address, output.cause)
             self._removed(self.session.peers, now_ns)
+            self._journal.closed(self.session)
         elif isinstance(output, Discarded):
-            self.causes[output.cause] += output.messages
-            log.warning(
-                "bmp router %s: %d messages of type %d discarded (%s)",
-                self.session.address, output.messages, output.message_type, output.cause,
-            )  # fmt: skip
+            self._discarded(output, now_ns)
         elif isinstance(output, Initiation | PeerUp | Statistics | Termination | Mirroring):
             self._journal.bmp_event(self.session, output, now_ns)
+
+    def _discarded(self, output: Discarded, now_ns: int) -> None:
+        self._causes[output.cause] += output.messages
+        of = output.message_type, output.cause
+        if told := self._complaints.due(of, output.messages, now_ns):
+            log.warning(
+                "bmp router %s: %d messages of type %d discarded (%s)",
+                self.session.address, told, *of,
+            )  # fmt: skip
 
     def _monitored(self, output: RouteMonitoring, now_ns: int) -> None:
         self._rib.compact()
@@ -66,20 +87,21 @@ class BmpRoutes:
         parsed = parse_updates(updates, contexts, self._rib.store)
         causes, counts = np.unique(parsed.cause[parsed.cause != 0], return_counts=True)
         for cause, count in zip(causes.tolist(), counts.tolist(), strict=True):
-            self.causes[CAUSES[cause]] += count
-        peers = self._number_of(output.peers)
+            self._causes[CAUSES[cause]] += count
+            if told := self._complaints.due(CAUSES[cause], count, now_ns):
+                router = self.session.address
+                log.warning("bmp router %s: %d malformed UPDATE (%s)", router, told, CAUSES[cause])
+        peers = self._number_of(output.peers, now_ns)
         events = parsed.events
         add_path = contexts.add_path[updates.context]
         changes = self._rib.apply(peers, events, updates.buf, add_path)
-        self._journal.changed(self._rib, events, changes, updates)
+        self._journal.changed(events, changes, updates)
         for row in np.flatnonzero(events.action == Action.END_OF_RIB).tolist():
             number = int(peers[events.message[row]])
-            self._journal.removed(
-                self._rib, self._rib.end_restart(number, int(events.family[row])), now_ns
-            )
+            self._journal.removed(self._rib.end_restart(number, int(events.family[row])), now_ns)
 
     def _number_of(
-        self, peers: np.ndarray[tuple[int], np.dtype[np.int64]]
+        self, peers: np.ndarray[tuple[int], np.dtype[np.int64]], now_ns: int
     ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Numbers in the RIB of peers of the session; those that had no routes yet are opened."""
         known = len(self.session.peers)
@@ -89,7 +111,7 @@ class BmpRoutes:
         numbers = self._numbers[peers]
         if (numbers < 0).any():
             for index in np.unique(peers[numbers < 0]).tolist():
-                number = self._rib.open(self._peer(self.session.peers[index]))
+                number = self._rib.open(self._peer(self.session.peers[index]), now_ns)
                 self._rib.adopt(number)
                 self._numbers[index] = number
             numbers = self._numbers[peers]
@@ -114,4 +136,4 @@ class BmpRoutes:
             if peer.index < self._numbers.size and self._numbers[peer.index] >= 0:
                 number = int(self._numbers[peer.index])
                 self._numbers[peer.index] = -1
-                self._journal.removed(self._rib, self._rib.drop(number), now_ns)
+                self._journal.removed(self._rib.drop(number), now_ns)

@@ -16,6 +16,7 @@ from flowray.rib.bmp_session import BmpSession
 from flowray.rib.event_rows import BmpEvent, rows_of_event, time_of
 from flowray.rib.next_hops import SharedNextHops, shown_attributes
 from flowray.rib.peers import Peer
+from flowray.rib.pending import PendingRows
 from flowray.rib.rib import Changes, PeerTables, Removed, Rib
 from flowray.rib.rows import (
     BgpPeer,
@@ -50,6 +51,9 @@ def _of_shape(shape: Shape) -> np.ndarray[Any, Any]:
 
 _VPN, _LABELED = _of_shape(Shape.VPN), _of_shape(Shape.LABELED)
 
+MOST_PENDING = 1 << 14
+"""Routes at which rows are made of them: enough to share what a table costs."""
+
 MOST_EVENTS = 100_000
 """Events of BMP sessions that are kept for the next dump."""
 
@@ -74,10 +78,17 @@ class Journal:
     """Writes streams: `<protocol>_log` and `<protocol>_dump`, those that are asked for."""
 
     def __init__(
-        self, streams: Mapping[str, Stream], labels: Labels, *, share_next_hops: bool = False
+        self,
+        rib: Rib,
+        streams: Mapping[str, Stream],
+        labels: Labels,
+        *,
+        share_next_hops: bool = False,
     ) -> None:
         """`share_next_hops`: write them in the form that pmacct would keep (`SharedNextHops`)."""
+        self._rib = rib
         self._streams = streams
+        self._pending = {name: PendingRows() for name in streams if name.endswith("_log")}
         self._label = lru_cache(maxsize=4096)(labels.of)
         self._events: defaultdict[tuple[str, int], list[tuple[RowKind, dict[str, object]]]]
         self._events = defaultdict(list)
@@ -98,18 +109,18 @@ class Journal:
             return
         row = {"event_type": "log_init", "timestamp": now_ns, "seq": stream.number(1)}
         kind = RowKind.BGP_SESSION if protocol == "bgp" else RowKind.BMP_SESSION
-        stream.add([event_rows(kind, [row | self._session(protocol, router, port)])])
+        self._pending[stream.name].add_event(kind, row | self._session(protocol, router, port))
 
-    def changed(self, rib: Rib, events: RouteEvents, changes: Changes, updates: Updates) -> None:
+    def changed(self, events: RouteEvents, changes: Changes, updates: Updates) -> None:
         """UPDATEs were applied."""
         if not changes.rows.size:
             return
         numbers, peer = np.unique(changes.peer, return_inverse=True)
-        peers = [rib.peer(int(number)).peer for number in numbers]
+        peers = [self._rib.peer(int(number)).peer for number in numbers]
         protocol, r = peers[0].protocol, changes.rows
         attributes = changes.attributes
         if protocol in self._next_hops:
-            attributes = self._shared(rib, protocol, changes, events.action[r])
+            attributes = self._shared(protocol, changes, events.action[r])
         stream = self.log(protocol)
         if stream is None:
             return
@@ -134,15 +145,15 @@ class Journal:
             log_type=_LOG_TYPES[events.action[r]],
             nlri=(updates.buf, events.nlri_offset[r], events.nlri_length[r]),
         )
-        stream.add([self._rows(routes, peers, rib, "log")])
+        self._add(stream, routes, peers)
 
-    def removed(self, rib: Rib, removed: Iterable[Removed], now_ns: int) -> None:
+    def removed(self, removed: Iterable[Removed], now_ns: int) -> None:
         """Routes went without being withdrawn."""
         for gone in removed:
             n, protocol, had = len(gone.rows), gone.peer.protocol, gone.rows.attributes
             if protocol in self._next_hops:
                 had = self._next_hops[protocol].follow(
-                    rib.store, rib.compactions, had, np.full(n, NONE, np.uint32)
+                    self._rib.store, self._rib.compactions, had, np.full(n, NONE, np.uint32)
                 )
             if (stream := self.log(protocol)) is None:
                 continue
@@ -150,16 +161,34 @@ class Journal:
             routes = _routes(gone.peer, gone.family, gone.rows, gone.nlri, seq, now_ns)
             routes.log_type = np.full(n, LogType.DELETE, np.uint8)
             routes.attributes = had
-            stream.add([self._rows(routes, [gone.peer], rib, "log")])
+            self._add(stream, routes, [gone.peer])
+
+    def _add(self, stream: Stream, routes: Routes, peers: Sequence[Peer]) -> None:
+        pending = self._pending[stream.name]
+        pending.add_routes(routes, peers)
+        if len(pending) >= MOST_PENDING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Make tables of the rows of message logs: attribute ids are about to change, or the rows
+        are wanted.
+        """
+        for name, pending in self._pending.items():
+            self._streams[name].add(pending.tables(self._log_rows))
+
+    def _log_rows(self, routes: Routes, peers: Sequence[Peer]) -> pa.Table:
+        return self._rows(routes, peers, "log")
 
     def _shared(
-        self, rib: Rib, protocol: Protocol, changes: Changes, action: np.ndarray[Any, Any]
+        self, protocol: Protocol, changes: Changes, action: np.ndarray[Any, Any]
     ) -> np.ndarray[Any, Any]:
         """The attribute sets to be shown of what changed."""
         ends = action == Action.END_OF_RIB
         after = np.where(action == Action.ANNOUNCE, changes.attributes, np.uint32(NONE))
         before = np.where(ends, np.uint32(NONE), changes.before)
-        shown = self._next_hops[protocol].follow(rib.store, rib.compactions, before, after)
+        shown = self._next_hops[protocol].follow(
+            self._rib.store, self._rib.compactions, before, after
+        )
         return np.where(ends, changes.attributes, shown)
 
     def bmp_event(self, session: BmpSession, event: BmpEvent, now_ns: int) -> None:
@@ -173,9 +202,13 @@ class Journal:
             if log is not None:
                 arrival = {"timestamp_arrival": now_ns} if time_of(event) else {}
                 moment = {"timestamp": time_of(event), "seq": log.number(1)} | arrival
-                log.add([event_rows(kind, [row | moment | {"event_type": "log"}])])
+                self._pending[log.name].add_event(kind, row | moment | {"event_type": "log"})
             if dump is not None:
                 self._keep(session, kind, row | {"timestamp_event": time_of(event)})
+
+    def closed(self, session: BmpSession) -> None:
+        """A session is over: no dump will tell its events."""
+        self._events.pop((session.address, session.port), None)
 
     def _keep(self, session: BmpSession, kind: RowKind, row: dict[str, object]) -> None:
         kept = self._events[session.address, session.port]
@@ -187,16 +220,16 @@ class Journal:
     # -- dumps -------------------------------------------------------------------------------------
 
     def dump(
-        self, protocol: Protocol, rib: Rib, routers: Sequence[tuple[str, int]], now_ns: int,
+        self, protocol: Protocol, routers: Sequence[tuple[str, int]], now_ns: int,
         period_ns: int,
     ) -> None:  # fmt: skip
         """Write the tables of routers (address and port of their sessions) as they are."""
         stream = self._streams[f"{protocol}_dump"]
         for router, port in routers:
-            stream.add(self._dumped(protocol, rib, router, port, now_ns, period_ns))
+            stream.add(self._dumped(protocol, router, port, now_ns, period_ns))
 
     def _dumped(
-        self, protocol: Protocol, rib: Rib, router: str, port: int, now_ns: int, period_ns: int
+        self, protocol: Protocol, router: str, port: int, now_ns: int, period_ns: int
     ) -> Iterator[pa.Table]:
         stream = self._streams[f"{protocol}_dump"]
         base = self._session(protocol, router, port)
@@ -205,13 +238,13 @@ class Journal:
         begin = {"event_type": "dump_init", "dump_period": period_ns // 1_000_000_000}
         yield event_rows(RowKind[f"{prefix}_DUMP_INIT"], [base | begin])
         entries = tables = 0
-        for peer in rib.peers():
+        for peer in self._rib.peers():
             if (peer.peer.protocol, peer.peer.router, peer.peer.port) != (protocol, router, port):
                 continue
             tables += 1
             for family, table in sorted(peer.tables.items()):
                 entries += len(table)
-                yield self._table_rows(rib, peer, family, table, base)
+                yield self._table_rows(peer, family, table, base)
         for kind, row in self._events.pop((router, port), ()) if protocol == "bmp" else ():
             yield event_rows(kind, [row | base | {"event_type": "dump"}])
         counts: dict[str, Any] = {}
@@ -222,23 +255,25 @@ class Journal:
         )
 
     def _table_rows(
-        self, rib: Rib, tables: PeerTables, family: int, table: RouteTable, base: dict[str, Any]
+        self, tables: PeerTables, family: int, table: RouteTable, base: dict[str, Any]
     ) -> pa.Table:
         rows = table.rows().ordered()
         nlri = [] if FAMILIES[family].of_prefixes else table.nlri(rows.nlri)
         seq = np.full(len(rows), base["seq"], np.uint64)
         routes = _routes(tables.peer, family, rows, nlri, seq, base["timestamp"])
         if (shared := self._next_hops.get(tables.peer.protocol)) is not None:
-            routes.attributes = shared.shown(rib.store, rib.compactions, rows.attributes)
+            routes.attributes = shared.shown(
+                self._rib.store, self._rib.compactions, rows.attributes
+            )
         if tables.stale:
             routes.stale = np.ones(len(rows), np.bool_)
-        return self._rows(routes, [tables.peer], rib, "dump")
+        return self._rows(routes, [tables.peer], "dump")
 
     # -- rows --------------------------------------------------------------------------------------
 
-    def _rows(self, routes: Routes, peers: Sequence[Peer], rib: Rib, event: Event) -> pa.Table:
+    def _rows(self, routes: Routes, peers: Sequence[Peer], event: Event) -> pa.Table:
         def attributes(number: int) -> Attributes:
-            return shown_attributes(rib.store, number)
+            return shown_attributes(self._rib.store, number)
 
         if peers[0].protocol == "bgp":
             return bgp_rows(routes, [self._bgp_peer(p) for p in peers], attributes, event)

@@ -29,7 +29,7 @@ Lines: TypeAlias = npt.NDArray[Any]
 MISSING = int(kernels.MISSING)
 """Payload of an address that no prefix contains; in changes, that a prefix is gone."""
 
-MOST_BUCKETS = 1 << 20
+LINES_IN_BUCKET = 8
 _ROW_BITS = 24
 
 
@@ -87,11 +87,14 @@ class Prefixes:
             step = kernels.IN_LINE_4
             lines = np.empty((-(-n // step), 16), np.uint32)
             kernels.fill_lines_4(lo[:n], payload[:n], plen[:n], lines)
-        hi, lo = hi[:n:step].copy(), lo[:n:step].copy()
-        origin, shift, buckets = _window(hi if self.wide else lo)
-        index = np.empty(buckets + 1, np.uint32)
-        kernels.fill_index(self.wide, np.uint64(origin), np.uint64(shift), hi, lo, index)
-        return Intervals(self.version, n, lines.reshape(-1), index, origin, shift)
+        first = (hi if self.wide else lo)[:n:step].astype(np.uint64)
+        low = lo[:n:step].astype(np.uint64)
+        origin, last, shift = _window(first)
+        buckets = np.empty(((last - origin) >> shift) + 1, np.uint64)
+        window = np.uint64(origin), np.uint64(shift)
+        index = np.empty(kernels.plan_index(first, *window, buckets), np.uint32)
+        kernels.fill_index(self.wide, *window, buckets, first, low, index)
+        return Intervals(self.version, n, lines.reshape(-1), buckets, index, origin, last, shift)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,16 +103,18 @@ class Intervals:
     and the answer to a look-up.
 
     They stand in `lines` of 64 octets (flat; uint32 for IPv4, uint64 for IPv6), laid out as
-    `lpm_kernels.fill_lines_4` and `fill_lines_6` tell. Bucket *b* of `index` (buckets + 1,) uint32
-    has the line that addresses from ``origin + (b << shift)`` on are in; of IPv6 by their high
-    word.
+    `lpm_kernels.fill_lines_4` and `fill_lines_6` tell. Addresses from `origin` to `last`, of IPv6
+    their high words, are in `buckets` (uint64) of ``1 << shift`` each, which are parted as densely
+    as lines begin in them; `index` (uint32) has a line for each part. See `plan_index`.
     """
 
     version: int
     count: int
     lines: Lines
+    buckets: U64
     index: U32
     origin: int
+    last: int
     shift: int
 
     def __len__(self) -> int:
@@ -118,7 +123,7 @@ class Intervals:
     @property
     def nbytes(self) -> int:
         """Octets that lines and index take."""
-        return self.lines.nbytes + self.index.nbytes
+        return self.lines.nbytes + self.buckets.nbytes + self.index.nbytes
 
 
 def build(version: int, hi: U64, lo: U64, plen: U8, payload: U32) -> Intervals:
@@ -133,13 +138,15 @@ class Forest:
     """Many tables in flat arrays: number *t* is the *t*-th pair that `of` was given.
 
     Lines of all tables follow one another, and so do their indexes. `tables_4` and `tables_6`,
-    (t + 1, 5) uint64, tell where each begins; their first row is an empty table.
+    (t + 1, 6) uint64, tell where each begins; their first row is an empty table.
     """
 
     tables_4: U64
+    buckets_4: U64
     index_4: U32
     lines_4: U32
     tables_6: U64
+    buckets_6: U64
     index_6: U32
     lines_6: U64
 
@@ -178,26 +185,30 @@ def look_up(forest: Forest, table: I64, hi: U64, lo: U64) -> tuple[U32, U8]:
     """
     payload, plen = np.empty(len(table), np.uint32), np.empty(len(table), np.uint8)
     kernels.look_up(
-        table, hi, lo, forest.tables_4, forest.index_4, forest.lines_4, forest.tables_6,
-        forest.index_6, forest.lines_6, payload, plen,
+        table, hi, lo,
+        forest.tables_4, forest.buckets_4, forest.index_4, forest.lines_4,
+        forest.tables_6, forest.buckets_6, forest.index_6, forest.lines_6,
+        payload, plen,
     )  # fmt: skip
     return payload, plen
 
 
-def _join(version: int, tables: Sequence[Intervals | None]) -> tuple[U64, U32, Lines]:
-    """The half of a forest that is of one version of IP: tables, index, lines."""
+def _join(version: int, tables: Sequence[Intervals | None]) -> tuple[U64, U64, U32, Lines]:
+    """The half of a forest that is of one version of IP: tables, buckets, index, lines."""
     empty = Prefixes(version, *_room(version, 0)).intervals()
-    parts = [empty, *(table for table in tables if table)]
+    parts = [empty, *(table for table in tables if table is not None)]
     words = 8 if version == 6 else 16
-    rows = np.zeros((len(parts), 5), np.uint64)
+    rows = np.zeros((len(parts), 6), np.uint64)
     rows[:, kernels.T_ORIGIN] = [part.origin for part in parts]
+    rows[:, kernels.T_LAST] = [part.last for part in parts]
     rows[:, kernels.T_SHIFT] = [part.shift for part in parts]
-    rows[:, kernels.T_BUCKETS] = [len(part.index) - 1 for part in parts]
+    rows[1:, kernels.T_BUCKETS] = np.cumsum([len(part.buckets) for part in parts])[:-1]
     rows[1:, kernels.T_INDEX] = np.cumsum([len(part.index) for part in parts])[:-1]
-    rows[1:, kernels.T_FIRST] = np.cumsum([len(part.lines) // words for part in parts])[:-1]
+    rows[1:, kernels.T_LINES] = np.cumsum([len(part.lines) // words for part in parts])[:-1]
     there = np.array([False, *(table is not None for table in tables)])
     return (
         rows[np.where(there, np.cumsum(there), 0)],
+        np.concatenate([part.buckets for part in parts]),
         np.concatenate([part.index for part in parts]),
         np.concatenate([part.lines for part in parts]),
     )
@@ -237,11 +248,10 @@ def _order_6(hi: U64, lo: U64, plen: U8) -> I64:
     return np.lexsort((plen, lo, hi))
 
 
-def _window(first: Low) -> tuple[int, int, int]:
-    """Origin, shift and buckets of an index, for lines that begin at `first` (n,): as many buckets
-    as lines or up to twice that, within a bound, from the second line to the last.
+def _window(first: U64) -> tuple[int, int, int]:
+    """First and last address of an index for lines that begin at `first` (n,), from the second line
+    to the last, and the bits that a bucket leaves out: a bucket for some lines.
     """
     origin, last = int(first[min(1, len(first) - 1)]), int(first[-1])
-    most = min(1 << (len(first) - 1).bit_length(), MOST_BUCKETS)
-    shift = max(0, (last - origin).bit_length() - (most.bit_length() - 1))
-    return origin, shift, ((last - origin) >> shift) + 1
+    bits = (len(first) // LINES_IN_BUCKET).bit_length()
+    return origin, last, min(max(0, (last - origin).bit_length() - bits), 63)

@@ -30,9 +30,9 @@ IN_LINE_4, IN_LINE_6 = 7, 3
 line has the answer.
 """
 
-# What look-ups need to know of a table: first address of the index, bits of an address that a
-# bucket leaves out, buckets, where index and lines begin.
-T_ORIGIN, T_SHIFT, T_BUCKETS, T_INDEX, T_FIRST = range(5)
+# What look-ups need to know of a table: first and last address of its index, bits of an address
+# that a bucket leaves out, and where its buckets, index and lines begin.
+T_ORIGIN, T_LAST, T_SHIFT, T_BUCKETS, T_INDEX, T_LINES = range(6)
 
 BLOCK = 256
 """Addresses that are taken through the steps of a look-up together, so that cache misses overlap.
@@ -238,23 +238,49 @@ def fill_lines_6(hi: U64, lo: U64, payload: U32, plen: U8, lines: U64) -> None:
 
 
 @njit(cache=True, nogil=True)
-def fill_index(wide: Word, origin: Word, shift: Word, hi: U64, lo: Low, index: U32) -> None:
-    """index[b] = the last line that begins at or before the first address of bucket b, and for the
-    number of buckets the last of all. What lies before the first bucket counts as in it.
+def plan_index(first: U64, origin: Word, shift: Word, buckets: U64) -> Word:
+    """Size of the index of lines that begin at `first` (n,), the second at or after `origin`.
 
-    `hi`, `lo` are where lines begin.
+    Each bucket of ``1 << shift`` addresses is parted into about twice as many parts as lines begin
+    in it: buckets[b] = its first part << 8 | bits of an address that a part leaves out.
     """
-    top, p = lo.size - 1, 0
+    p, begin = 1, np.uint64(0)
+    for b in range(buckets.size):
+        bits, count = np.uint64(0), 0
+        while p < first.size and (first[p] - origin) >> shift == np.uint64(b):
+            p += 1
+            count += 1
+            if count > (np.uint64(1) << bits) >> np.uint64(1) and bits < shift:
+                bits += np.uint64(1)
+        buckets[b] = begin << np.uint64(8) | (shift - bits)
+        begin += np.uint64(1) << bits
+    return np.int64(begin) + 1
+
+
+@njit(cache=True, nogil=True)
+def fill_index(
+    wide: Word, origin: Word, shift: Word, buckets: U64, first: U64, low: U64, index: U32
+) -> None:
+    """index[i] = the last line that begins at or before the first address of the i-th part, and
+    behind the parts the last line. What lies before the first part counts as in it.
+
+    `low` (n,) has the low words of where lines begin, if addresses are of two.
+    """
+    top, p = first.size - 1, 0
+    for b in range(buckets.size):
+        part = buckets[b] & np.uint64(0xFF)
+        i = np.int64(buckets[b] >> np.uint64(8))
+        for k in range(np.int64(1) << np.int64(shift - part)):
+            bound = origin + (np.uint64(b) << shift) + (np.uint64(k) << part)
+            if bound < origin:
+                # Past the end of the number line, where the window may reach.
+                p = top
+            while p < top and (
+                first[p + 1] < bound or (first[p + 1] == bound and (not wide or low[p + 1] == 0))
+            ):
+                p += 1
+            index[i + k] = p
     index[0], index[index.size - 1] = 0, top
-    for b in range(1, index.size - 1):
-        bound = origin + (np.uint64(b) << shift)
-        if wide:
-            while p < top and (hi[p + 1] < bound or (hi[p + 1] == bound and lo[p + 1] == 0)):
-                p += 1
-        else:
-            while p < top and np.uint64(lo[p + 1]) <= bound:
-                p += 1
-        index[b] = p
 
 
 @njit(cache=True, nogil=True)
@@ -289,17 +315,29 @@ def _split(
 
 @njit(cache=True, nogil=True)
 def _narrow_down(
-    n: Word, table: I64, key: U64, tables: U64, index: U32, at: I64, among: I64
+    n: Word,
+    table: I64,
+    key: U64,
+    tables: U64,
+    buckets: U64,
+    index: U32,
+    at: I64,
+    among: I64,
 ) -> None:
     """The first of the lines that each of n addresses can be in, and their number."""
     for j in range(n):
         t = tables[table[j]]
-        origin = t[0]
-        bucket = min((max(key[j], origin) - origin) >> t[1], t[2] - np.uint64(1))
-        p = t[3] + bucket
+        x = min(max(key[j], t[0]), t[1]) - t[0]
+        bucket = buckets[t[3] + (x >> t[2])]
+        rest = x & ((np.uint64(1) << t[2]) - np.uint64(1))
+        p = t[4] + (bucket >> np.uint64(8)) + (rest >> (bucket & np.uint64(0xFF)))
+        at[j] = np.int64(p)
+        prefetch(index, at[j])
+    for j in range(n):
+        p = np.uint64(at[j])
         first = np.int64(index[p])
         among[j] = np.int64(index[p + np.uint64(1)]) - first + 1
-        at[j] = first + np.int64(t[4])
+        at[j] = first + np.int64(tables[table[j], 5])
 
 
 @njit(cache=True, nogil=True)
@@ -359,9 +397,11 @@ def look_up(
     hi: U64,
     lo: U64,
     tables_4: U64,
+    buckets_4: U64,
     index_4: U32,
     lines_4: U32,
     tables_6: U64,
+    buckets_6: U64,
     index_6: U32,
     lines_6: U64,
     payload: U32,
@@ -385,8 +425,8 @@ def look_up(
         n6 = end - begin - n4
         found, length = payload[begin:end], plen[begin:end]
         if n4:
-            _narrow_down(n4, which_4, key_4, tables_4, index_4, at, among)
+            _narrow_down(n4, which_4, key_4, tables_4, buckets_4, index_4, at, among)
             _match_4(n4, rows_4, key_4, lines_4, at, among, found, length)
         if n6:
-            _narrow_down(n6, which_6, key_6, tables_6, index_6, at, among)
+            _narrow_down(n6, which_6, key_6, tables_6, buckets_6, index_6, at, among)
             _match_6(n6, rows_6, key_6, low_6, lines_6, at, among, found, length)

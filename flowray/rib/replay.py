@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from flowray.rib.collector import RouteCollector
+from flowray.rib.admission import Refusal
+from flowray.rib.bgp_routes import BgpRoutes
+from flowray.rib.bgp_session import BgpSession, Ended, Output
+from flowray.rib.bmp_routes import BmpRoutes
+from flowray.rib.bmp_session import BmpSession
+from flowray.rib.collector import RouteCollector, bgp_settings, bmp_settings
 from flowray.rib.roa import load_roas
 from flowray.rib.snapshot import Publisher, Snapshot
 from flowray.route_fields import Protocol
@@ -39,12 +44,18 @@ def validate(publisher: Publisher, settings: Settings) -> None:
 
 
 class RouteReplay:
-    """Feeds a collector from captures, and publishes what flows are joined with."""
+    """Feeds a collector from captures, where nobody answers and no timer ends a session, and
+    publishes what flows are joined with.
+    """
 
     def __init__(self, settings: Settings, collector: RouteCollector) -> None:
         self.collector = collector
         self._ports = route_ports(settings)
+        self._settings = settings
         self._streams = Streams()
+        self._bgp: dict[tuple[str, int], BgpRoutes] = {}
+        self._bmp: dict[tuple[str, int], BmpRoutes] = {}
+        self._refused: set[tuple[str, int]] = set()
         self._publisher = Publisher(collector.rib, "replay", settings.routes.join.policy_views)
         validate(self._publisher, settings)
         self._published = -1
@@ -59,18 +70,82 @@ class RouteReplay:
             if isinstance(event, Received):
                 self.receive(protocol, address, stream.source_port, event.data, event.time_ns)
             else:
-                self.collector.close(protocol, address, stream.source_port, event.time_ns)
+                self.close(protocol, address, stream.source_port, event.time_ns)
+        self.collector.store()
 
     def receive(
         self, protocol: Protocol, address: str, port: int, data: bytes, now_ns: int
     ) -> None:
-        """Take octets of a router's stream. What we would answer goes nowhere."""
-        self.collector.receive(protocol, address, port, data, now_ns)
+        """Take octets of a router's stream, whose session begins with the first. What we would
+        answer goes nowhere.
+        """
+        if protocol == "bmp":
+            self._take_bmp(self._of_bmp(address, port, now_ns), data, now_ns)
+        elif (bgp := self._of_bgp(address, port, now_ns)) is not None:
+            self._take(bgp, bgp.session.receive(data, now_ns), now_ns)
+
+    def _take(self, routes: BgpRoutes, outputs: list[Output], now_ns: int) -> None:
+        """Act on outputs in order. What the feed says to one goes before those after it, and if
+        that ends the session, they are void.
+        """
+        for output in outputs:
+            answer = routes.take(output, now_ns)
+            self._take(routes, answer, now_ns)
+            if any(isinstance(said, Ended) for said in answer):
+                return
+
+    def _take_bmp(self, routes: BmpRoutes, data: bytes, now_ns: int) -> None:
+        for output in routes.session.receive(data, now_ns):
+            routes.take(output, now_ns)
+
+    def _of_bgp(self, address: str, port: int, now_ns: int) -> BgpRoutes | None:
+        """The session of a stream; None for one that is refused."""
+        if (known := self._bgp.get((address, port))) is not None:
+            return known
+        if (address, port) in self._refused:
+            return None
+        if (refusal := self._refusal(address)) is not None:
+            self._refused.add((address, port))
+            self.collector.refuse("bgp", address, port, refusal.value, now_ns)
+            return None
+        session = BgpSession(bgp_settings(self._settings, recorded=True), address, port, now_ns)
+        routes = self._bgp[address, port] = self.collector.accept_bgp(session, now_ns)
+        return routes
+
+    def _refusal(self, address: str) -> Refusal | None:
+        """As the listener refused, or would have."""
+        listen = self._settings.listen.bgp
+        assert listen is not None
+        there = [routes.router[0] for routes in self._bgp.values() if routes.alive]
+        if address in there:
+            return Refusal.DUPLICATE
+        return Refusal.TOO_MANY if len(there) >= listen.max_peers else None
+
+    def _of_bmp(self, address: str, port: int, now_ns: int) -> BmpRoutes:
+        if (known := self._bmp.get((address, port))) is not None:
+            return known
+        session = BmpSession(bmp_settings(self._settings), address, port, now_ns)
+        routes = self._bmp[address, port] = self.collector.accept_bmp(session, now_ns)
+        return routes
+
+    def close(self, protocol: Protocol, address: str, port: int, now_ns: int) -> None:
+        """A connection is gone."""
+        if protocol == "bmp":
+            if (bmp := self._bmp.pop((address, port), None)) is not None:
+                for output in bmp.session.closed(now_ns):
+                    bmp.take(output, now_ns)
+            return
+        self._refused.discard((address, port))
+        if (bgp := self._bgp.pop((address, port), None)) is not None:
+            self._take(bgp, bgp.session.closed(now_ns), now_ns)
 
     def news(self, now_ns: int) -> Snapshot | None:
         """A snapshot of the routes if they have changed since the last one."""
-        rib = self.collector.rib
-        if rib.generation == self._published:
+        if self.collector.rib.generation == self._published:
             return None
-        self._published = rib.generation
+        return self.publish(now_ns)
+
+    def publish(self, now_ns: int) -> Snapshot:
+        """A snapshot of the routes."""
+        self._published = self.collector.rib.generation
         return self._publisher.publish(now_ns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ class PeerTables:
 
     `session` while one feeds them; without, they were restored from disk. `stale` as long as some
     of them may be such. `end_of_rib` are the families (index) whose initial routes are complete.
+    `since_ns` is when the session that feeds them began to, 0 where that is not known.
     """
 
     peer: Peer
@@ -36,6 +37,7 @@ class PeerTables:
     end_of_rib: set[int] = field(default_factory=set)
     session: bool = True
     stale: bool = False
+    since_ns: int = 0
 
     @property
     def routes(self) -> int:
@@ -81,16 +83,18 @@ class Rib:
         self.store = AttributeStore()
         self.generation = 0
         self.compactions = 0
+        self.before_compaction: Callable[[], None] | None = None
+        """Called before attribute ids change, for who still has old ones."""
         self._peers: list[PeerTables | None] = []
         self._free: list[int] = []
         self._compact_at = COMPACT_FLOOR
 
     # -- peers -------------------------------------------------------------------------------------
 
-    def open(self, peer: Peer) -> int:
+    def open(self, peer: Peer, now_ns: int = 0) -> int:
         """Make room for the routes of a peer; its number."""
         number = self._free.pop() if self._free else len(self._peers)
-        tables = PeerTables(peer, number)
+        tables = PeerTables(peer, number, since_ns=now_ns)
         if number == len(self._peers):
             self._peers.append(tables)
         else:
@@ -131,6 +135,7 @@ class Rib:
             self._peers[restored.number] = None
             self._free.append(restored.number)
             tables.tables, tables.stale = restored.tables, True
+            self.generation += 1
 
     def end_restart(self, number: int, family: int) -> list[Removed]:
         """The initial routes of a family are complete: restored ones not among them go."""
@@ -139,6 +144,7 @@ class Rib:
         if not tables.stale:
             return []
         tables.stale = not tables.end_of_rib.issuperset(tables.tables)
+        self.generation += 1
         return self._sweep(tables, family)
 
     def expire(self, number: int) -> list[Removed]:
@@ -147,6 +153,7 @@ class Rib:
         if not tables.session:
             return self.drop(number)
         tables.stale = False
+        self.generation += 1
         return [removed for family in tables.tables for removed in self._sweep(tables, family)]
 
     # -- routes ------------------------------------------------------------------------------------
@@ -228,6 +235,8 @@ class Rib:
         if 2 * used > live.size:
             self._compact_at = 2 * live.size
             return False
+        if self.before_compaction is not None:
+            self.before_compaction()
         remap = self.store.compact(live)
         for tables in self.peers():
             for table in tables.tables.values():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,13 @@ class Snapshot:
     columns: AttributeColumns
     arena: npt.NDArray[np.uint8]
     offset: I64
+
+    @property
+    def nbytes(self) -> int:
+        """Octets of all its arrays."""
+        own = (self.stale, self.paths, self.path_begin, self.arena, self.offset)
+        arrays = (*own, *self.columns.arrays)
+        return self.forest.nbytes + sum(array.nbytes for array in arrays)
 
     def attribute_set(self, number: int) -> bytes:
         """Canonical octets of an attribute set."""
@@ -231,14 +238,14 @@ class Publisher:
             as_of_ns=now_ns,
             routers=routers.words,
             instances=instances,
-            stale=np.array(routers.stale, np.bool_),
-            forest=Forest.of(pairs),
+            stale=_frozen(np.array(routers.stale, np.bool_)),
+            forest=Forest(*map(_frozen, Forest.of(pairs).arrays.values())),
             validated=self._roas is not None,
-            paths=np.concatenate(paths) if paths else np.empty(0, np.uint32),
-            path_begin=begin,
-            columns=self._columns,
-            arena=store.arena.copy(),
-            offset=store.offset.copy(),
+            paths=_frozen(np.concatenate(paths) if paths else np.empty(0, np.uint32)),
+            path_begin=_frozen(begin),
+            columns=self._columns.each(_frozen),
+            arena=_frozen(store.arena.copy()),
+            offset=_frozen(store.offset.copy()),
         )
 
     def _placed(self, instance: Instance, version: int, paths: list[U32]) -> Intervals | None:
@@ -250,6 +257,15 @@ class Publisher:
             half.renumber(len(paths))
         paths += half.told
         return half.intervals
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array as one that is only read, as it is where the object store maps it: kernels are
+    compiled once more for such arrays, and so they are for these alone.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _sources(

@@ -26,12 +26,14 @@ class Stream:
     Every sink has a queue of its own: one that fails keeps only itself waiting.
     """
 
-    def __init__(self, name: str, sinks: Sequence[Sink]) -> None:
+    def __init__(self, name: str, sinks: Sequence[Sink], partition: int = 0) -> None:
+        """`partition` tells apart several that write the same stream."""
         self.name = name
         self.rows = 0
         self.lost = 0
         self.last_error = ""
         self._sinks = [(sink, deque[tuple[Commit, pa.Table]]()) for sink in sinks]
+        self._partition = partition
         self._open: list[pa.Table] = []
         self._sequence = 0
         self._seq = 0
@@ -47,17 +49,21 @@ class Stream:
         self._open += [table for table in tables if table.num_rows]
 
     def flush(self, now_ns: int, window: tuple[int, int] | None = None) -> None:
-        """Commit what was added, of a table dump with its `window`, and what sinks refused."""
-        if self._open:
-            self._sequence = max(self._sequence + 1, now_ns // MICROSECOND)
-            commit = Commit(self.name, sequence=self._sequence)
-            if window is not None:
-                commit = replace(commit, window_ns=window[0], window_end_ns=window[1])
-            table = pa.concat_tables(self._open).cast(stream_schema())
-            self.rows += table.num_rows
-            self._open = []
-            for _, queue in self._sinks:
-                queue.append((commit, table))
+        """Make a commit of what was added, of a table dump with its `window`."""
+        if not self._open:
+            return
+        self._sequence = max(self._sequence + 1, now_ns // MICROSECOND)
+        commit = Commit(self.name, partition=self._partition, sequence=self._sequence)
+        if window is not None:
+            commit = replace(commit, window_ns=window[0], window_end_ns=window[1])
+        table = pa.concat_tables(self._open).cast(stream_schema())
+        self.rows += table.num_rows
+        self._open = []
+        for _, queue in self._sinks:
+            queue.append((commit, table))
+
+    def store(self) -> None:
+        """Give sinks the commits that they lack. May be called by another thread than the rest."""
         for sink, queue in self._sinks:
             self._store(sink, queue)
 
@@ -70,15 +76,19 @@ class Stream:
             if str(error) != self.last_error:
                 log.error("stream %s: %s", self.name, error)  # noqa: TRY400 - the message says it
             self.last_error = str(error)
-        while sum(table.num_rows for _, table in queue) > MOST_ROWS:
+        while _rows(queue) > MOST_ROWS:
             self.lost += queue.popleft()[1].num_rows
 
     @property
     def waiting(self) -> int:
         """Rows that a sink has not taken yet."""
-        return max((sum(t.num_rows for _, t in queue) for _, queue in self._sinks), default=0)
+        return max((_rows(queue) for _, queue in self._sinks), default=0)
 
     def close(self) -> None:
         """Close the sinks."""
         for sink, _ in self._sinks:
             sink.close()
+
+
+def _rows(queue: deque[tuple[Commit, pa.Table]]) -> int:
+    return sum(table.num_rows for _, table in queue.copy())

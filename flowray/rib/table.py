@@ -89,9 +89,25 @@ class Rows:
 
     def ordered(self) -> Rows:
         """The rows by prefix, route distinguisher, path identifier, NLRI id."""
-        key = (self.nlri, self.path_id, self.rd, self.plen, self.lo, self.hi)
         # A column of one value, as most are, orders nothing and costs as much as any.
-        return self.take(np.lexsort([c for c in key if len(c) and np.any(c != c[0])] or [self.lo]))
+        keys = [
+            key for key in (self.hi, *self._low, self.rd, self.path_id, self.nlri) if _varies(key)
+        ]
+        if len(keys) == 1:
+            # Several times as fast, and no two rows are equal in all.
+            return self.take(np.argsort(keys[0]))
+        return self.take(np.lexsort(keys[::-1] or [self.lo]))
+
+    @property
+    def _low(self) -> tuple[npt.NDArray[Any], ...]:
+        """Low words and lengths, of IPv4 in one column."""
+        if _varies(self.hi) or np.any(self.lo >> np.uint64(48)):
+            return self.lo, self.plen
+        return (self.lo << np.uint64(8) | self.plen,)
+
+
+def _varies(column: npt.NDArray[Any]) -> bool:
+    return bool(np.any(column[1:] != column[:-1]))
 
 
 class RouteTable:

@@ -20,7 +20,7 @@ from pydantic import (
 
 from flowray.settings.base import Model, Name, Prefix, misplaced
 from flowray.settings.quantities import Duration, Octets
-from flowray.settings.routes import BgpListen, BmpListen, Routes
+from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
 
 
 def _udp_url(value: str) -> str:
@@ -203,6 +203,44 @@ class Settings(Model):
         if not isinstance(content, dict):
             return content
         return {name: value for name, value in content.items() if value is not None}
+
+    @property
+    def route_groups(self) -> list[RouteGroup]:
+        """Those that are configured, or the one of `listen`, or none where nothing listens."""
+        bgp, bmp = self.listen.bgp, self.listen.bmp
+        if self.routes.groups or (bgp is None and bmp is None):
+            return self.routes.groups
+        places = {
+            "bgp": None if bgp is None else bgp.address,
+            "bmp": None if bmp is None else bmp.address,
+            "looking_glass": self.routes.looking_glass,
+        }
+        return [RouteGroup.model_validate({"name": "default", **places})]
+
+    @model_validator(mode="after")
+    def _grouped(self) -> Settings:
+        names = [group.name for group in self.routes.groups]
+        taken: set[str] = set()
+        for i, group in enumerate(self.routes.groups):
+            place = f"routes.groups[{i}]"
+            if group.name in names[:i]:
+                raise misplaced(f"{place}.name", repr(group.name), "a name that no group has yet")
+            for protocol in ("bgp", "bmp"):
+                address = getattr(group, protocol)
+                if address is None:
+                    continue
+                where = f"{place}.{protocol}"
+                if getattr(self.listen, protocol) is None:
+                    raise misplaced(where, address, f"none, as there is no listen.{protocol}")
+                if address in taken and not address.endswith(":0"):
+                    raise misplaced(where, address, "an address that no other group listens on")
+                taken.add(address)
+            if (address := group.looking_glass) is not None:
+                if address in taken and not address.endswith(":0"):
+                    where = f"{place}.looking_glass"
+                    raise misplaced(where, address, "an address that no other group listens on")
+                taken.add(address)
+        return self
 
     @model_validator(mode="after")
     def _references(self) -> Settings:

@@ -183,12 +183,34 @@ class Join(Model):
         return tuple(_VIEW_NAMES[name] for name in self.views)
 
 
+class RouteGroup(Model):
+    """Routers whose routes one actor holds: those that connect to these addresses. All else is as
+    in `listen.bgp` and `listen.bmp`.
+    """
+
+    name: Name
+    bgp: TcpAddress | None = None
+    bmp: TcpAddress | None = None
+    looking_glass: TcpAddress | None = None
+
+
+class RouteHistory(Model):
+    """Tables that are kept to compare with: the first that are saved in each period."""
+
+    every: Annotated[Duration, Field(ge=60 * SECOND)] = 3600 * SECOND
+    keep: int = Field(default=24, ge=0, le=100_000)
+
+
 class Routes(Model):
     """Tables of routes, their streams, and the join."""
 
+    groups: list[RouteGroup] = []
     streams: RouteStreams = RouteStreams()
     next_hops: Literal["received", "shared"] = "received"
     roas: Path | None = None
     join: Join = Join()
     snapshot: Annotated[Duration, Field(ge=100_000_000)] = 2 * SECOND
     stale_for: Duration = 600 * SECOND
+    save: Annotated[Duration, Field(ge=SECOND)] = 180 * SECOND
+    history: RouteHistory = RouteHistory()
+    looking_glass: TcpAddress | None = "127.0.0.1:11080"

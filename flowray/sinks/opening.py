@@ -93,7 +93,7 @@ def open_stream(program: Program, stream: str) -> list[Sink]:
             program.stream_encoding(stream),
             window_ns=window,
             views=users,
-            partitions=1,
+            partitions=max(len(program.settings.route_groups), 1),
         )
         for name in settings.sinks
     ]

@@ -81,6 +81,9 @@ ARTEFACTS = {
 OPTIONAL = "log_close"
 """Event of a message log that references do not show."""
 
+WARM = 20
+"""Batches after which all that is loaded once is there."""
+
 _MIB = 1 << 20
 
 
@@ -128,7 +131,7 @@ class Driver:
     differing: list[tuple[str, Comparison]] = field(default_factory=list)
     captures: list[str] = field(default_factory=list)
     streams: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
-    sessions: dict[str, list[Session]] = field(default_factory=lambda: defaultdict(list))
+    sessions: dict[str, dict[Session, None]] = field(default_factory=lambda: defaultdict(dict))
     closed: int = 0
     ports: Ports = field(default_factory=Ports)
     clock: int = 0
@@ -162,18 +165,21 @@ class Driver:
         exporters = self.replay.collector.exporters
         played = {f.id: play(self.case, f, exporters, self.ports) for f in feeds}
         memory = 0
-        for batch in merge_captures([one for playing in played.values() for one in playing]):
+        merged = merge_captures([one for playing in played.values() for one in playing])
+        for n, batch in enumerate(merged):
             if isinstance(batch, SegmentBatch):
                 self._receive(batch)
             else:
                 self.replay.feed(batch)
             self.clock = max(self.clock, int(batch.arrival[-1]))
             self._take()
-            memory = memory or _memory()  # when all that is loaded once is there
+            if n <= WARM:
+                memory = _memory()
         self.grown = _memory() - memory
         captures = {f: [c for p in playing for c in _captures(p)] for f, playing in played.items()}
         for feed in feeds:
-            self.sessions[feed.id] += [s for c in captures[feed.id] for s in c.sessions]
+            for capture in captures[feed.id]:
+                self.sessions[feed.id] |= capture.sessions
             if feed.after_last_packet == "close":
                 self._close(feed.id)
         self.replay.end_of_input()
@@ -207,6 +213,7 @@ class Driver:
         if self.replay.routes is None:
             return
         self.routes.collector.flush(self.clock)
+        self.routes.collector.store()
         wanted = {step.stream for step in self.case.steps if step.do == "expect"}
         for stream in self.variant.collector.streams:
             if stream in STREAMS:
@@ -217,7 +224,7 @@ class Driver:
     def _close(self, feed: str) -> None:
         for session in self.sessions.pop(feed, ()):
             self.closed += 1
-            self.routes.collector.close(session.protocol, session.address, session.port, self.clock)
+            self.routes.close(session.protocol, session.address, session.port, self.clock)
         self._take()
 
     def hang_up(self, step: Step) -> None:

@@ -151,12 +151,16 @@ def test_problems_and_events_fail(folder: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"streams": {"flow": True, "bmp": "message log"}}, "BMP sessions"),
+        ({"streams": {"flow": True, "bmp": "message log"}}, "a listener of bmp"),
+        ({"streams": {"flow": True, "telemetry": True}}, "streaming telemetry"),
         (
-            {"flow": CASE["variants"][0]["collector"]["flow"] | {"routes_from": "bgp"}},
-            "flows joined with bgp routes",
+            {"flow": CASE["variants"][0]["collector"]["flow"] | {"routes_from": "mrt"}},
+            "flows joined with mrt routes",
         ),
-        ({"flow": {"fields": ["as_path"], "bucket_seconds": 10}}, "field as_path"),
+        (
+            {"flow": {"fields": ["lat_ip_src"], "bucket_seconds": 10}},
+            "field lat_ip_src",
+        ),
         ({"encode": {"records": "avro"}}, "encode records: avro"),
         ({"flow": None, "streams": {"telemetry": True}}, "streaming telemetry"),
     ],

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from flowray.wire.bgp.mrt import MrtReader
+from flowray.wire.bgp.attribute_store import AttributeStore
+from flowray.wire.bgp.events import Action
+from flowray.wire.bgp.mrt import CONTEXTS, MrtReader, MrtStateChange
+from flowray.wire.bgp.update import parse_updates
 from tests.conformance.bgpdump import as_printed, lines, printed
 from tests.conformance.captures import MISSING, SHARED
 
@@ -40,11 +44,14 @@ def _id(path: Path) -> str:
     return path.name
 
 
-@pytest.mark.parametrize(
+files = pytest.mark.parametrize(
     "path",
     FILES or [pytest.param(None, marks=pytest.mark.skip(reason=MISSING))],
     ids=_id if FILES else None,
 )
+
+
+@files
 def test_like_bgpdump(path: Path, peer: Callable[[str], Path]) -> None:
     theirs = printed(peer("bgpdump"), path)
     reader = MrtReader(path)
@@ -60,3 +67,22 @@ def test_like_bgpdump(path: Path, peer: Callable[[str], Path]) -> None:
     assert (report.malformed, report.refused, report.unknown_family) == (0, 0, 0)
     assert not report.cut_off
     assert bool(report.damaged) == (path.name == "updates.20000325.0345.gz")
+
+
+@files
+def test_as_many_routes(path: Path, peer: Callable[[str], Path]) -> None:
+    """Announced and withdrawn, as the compiled parser finds them: every message is well-formed."""
+    if path.name in STOPS:
+        pytest.skip(STOPS[path.name][2])
+    theirs = Counter(line[2] for line in printed(peer("bgpdump"), path))
+    store = AttributeStore()
+    ours: Counter[str] = Counter()
+    for event in MrtReader(path):
+        if isinstance(event, MrtStateChange):
+            ours["STATE"] += 1
+            continue
+        parsed = parse_updates(event.updates, CONTEXTS, store)
+        assert not parsed.verdict.any()
+        for action, letter in ((Action.ANNOUNCE, "A"), (Action.WITHDRAW, "W")):
+            ours[letter] += int((parsed.events.action == action).sum())
+    assert ours == theirs

@@ -73,6 +73,8 @@ def missing(case: Case, variant: Variant) -> list[str]:
     """Capabilities that this version lacks and without which nothing can be compared."""
     streams = [n for n in variant.collector.streams if n != "flow"]
     found = [_STREAMS.get(n, n) for n in streams if n not in STREAMS]
+    listeners = {n.removesuffix("_dump") for n in streams if n in STREAMS}
+    found += [f"a listener of {n}" for n in sorted(listeners - variant.collector.listen.keys())]
     flow = variant.collector.flow
     if flow is None and not streams:
         return ["no flow stream"]

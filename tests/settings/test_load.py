@@ -43,8 +43,8 @@ def test_default_file_shows_every_option_with_its_default() -> None:
             " mean src_host?",
         ),
         (
-            {"views": [{"name": "a", "keys": ["as_path"]}]},
-            "f: views[0].keys[0]: found 'as_path', allowed a field that this version fills"
+            {"views": [{"name": "a", "keys": ["src_host_country"]}]},
+            "f: views[0].keys[0]: found 'src_host_country', allowed a field that this version fills"
             " (`flowray schema`)",
         ),
         (

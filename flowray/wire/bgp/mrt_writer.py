@@ -52,12 +52,10 @@ class Sets(Protocol):
     @property
     def arena(self) -> U8:
         """(octets,) of all sets."""
-        raise NotImplementedError
 
     @property
     def offset(self) -> I64:
         """(sets + 1,)."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
