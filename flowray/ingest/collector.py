@@ -59,6 +59,8 @@ class Collector:
         of_flows = [plan for plan in program.views if plan.of == "flows"]
         asked = [name for plan in of_flows for name in sorted(plan.needs)]
         joined = program.join is not None
+        if program.join is not None:
+            asked += program.join.needs
         self.layout = Layout(needed_fields(asked, joined=joined), program.registry)
         self._trust_exporters = program.decode.trust_exporters
         self._steps = steps_for(self.layout.names, joined=joined)

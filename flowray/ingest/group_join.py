@@ -10,7 +10,8 @@ import numpy as np
 
 from flowray.columns import Columns
 from flowray.hashing import U64, Interner
-from flowray.ingest.join import JoinPlan, RouteJoin
+from flowray.ingest.join import RouteJoin
+from flowray.ingest.join_plan import JoinPlan
 from flowray.rib.snapshot import Snapshot
 from flowray.wire.packets import Exporters, address_words
 

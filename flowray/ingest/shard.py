@@ -399,12 +399,19 @@ class Shard:
         }
 
     def _route_figures(self) -> dict[str, Any]:
-        join, f = self._collector.join, self._follower
-        now = self._clock()
-        ages = [(now - s.as_of_ns) / 1e9 for s in join.snapshots.values()] if join else []
+        join, f, now = self._collector.join, self._follower, self._clock()
+        joined = {
+            group: {
+                "epoch": s.epoch,
+                "generation": s.generation,
+                "age_seconds": round((now - s.as_of_ns) / 1e9, 3),
+                "stale": group in join.lost,
+            }
+            for group, s in (join.snapshots.items() if join else ())
+        }
         return {
+            "joined": joined,
             "snapshots": f.pulls if f else 0,
-            "snapshot_age_seconds": round(max(ages, default=0.0), 3),
+            "snapshot_age_seconds": max((g["age_seconds"] for g in joined.values()), default=0.0),
             "snapshot_failures": f.failures if f else 0,
-            "stale_groups": join.lost if join else [],
         }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -82,6 +83,7 @@ class RouteService:
             ),
         )
         self._saved = -1
+        self._saves = 0
         self._restored = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"rib-{group.name}", daemon=True)
@@ -233,6 +235,7 @@ class RouteService:
     def _write(self, state: State, now_ns: int) -> None:
         try:
             self._kept.store(state)
+            self._saves += 1
             self._history.add(self._kept.path, now_ns)
         except Exception as error:  # noqa: BLE001 - the next time tries again
             self._saved = -1
@@ -262,7 +265,17 @@ class RouteService:
             for name, listener in (("bgp", self._bgp), ("bmp", self._bmp))
             if listener is not None
         }
-        self._figures = {**self._collector.status(), "listeners": counters}
+        status = self._collector.status()
+        streams = status["streams"].values()
+        self._figures = {
+            **status,
+            "octets": sum(c["octets_received"] for c in counters.values()),
+            "connections_refused": sum(status["refused"].values()),
+            "messages_malformed": sum(status["malformed"].values()),
+            "rows": sum(stream["rows"] for stream in streams),
+            "rows_lost": sum(stream["lost"] for stream in streams),
+            "listeners": counters,
+        }
 
     def status(self) -> dict[str, Any]:
         """Figures that cost nothing, at most a second old."""
@@ -270,9 +283,13 @@ class RouteService:
         age = None if snapshot is None else (self._clock() - snapshot.as_of_ns) / 1e9
         return {
             "group": self.group.name,
+            "pid": os.getpid(),
             "state": self.state,
             **self._figures,
             "restored": self._restored,
+            "saves": self._saves,
+            "epoch": "" if snapshot is None else snapshot.epoch,
+            "generation": 0 if snapshot is None else snapshot.generation,
             "looking_glass": self._glass.status(),
             "snapshots": self._publishes,
             "snapshot_age_seconds": None if age is None else round(age, 3),
