@@ -38,6 +38,11 @@ def prefixes(stub: Any, **conditions: Any) -> list[str]:
     return [route.ip_prefix for answer in answers for route in answer.routes]
 
 
+def only_peer(stub: Any) -> pb.Peer:
+    (peer,) = stub.Peers(pb.PeersRequest(), timeout=PATIENCE_S).peers
+    return peer
+
+
 def test_answers_while_updates_pour_in(tmp_path: Path) -> None:
     """Routes are asked for again and again while a router announces; none that was there is
     missing.
@@ -53,9 +58,9 @@ def test_answers_while_updates_pour_in(tmp_path: Path) -> None:
             router.establish()
             router.announce(["203.0.113.0/24"], 65551, 64500, end=True)
             wait_for(lambda: prefixes(stub) == ["203.0.113.0/24"], "route")
-            (peer,) = stub.Peers(pb.PeersRequest(), timeout=PATIENCE_S).peers
-            assert (peer.state, peer.stale, peer.tables[0].end_of_rib) == ("up", False, True)
-            assert peer.since_ns > 0
+            wait_for(lambda: only_peer(stub).tables[0].end_of_rib, "End-of-RIB")
+            peer = only_peer(stub)
+            assert (peer.state, peer.stale, peer.since_ns > 0) == ("up", False, True)
             pouring = threading.Thread(target=announce, args=(router,))
             pouring.start()
             seen: list[str] = []
@@ -85,7 +90,7 @@ def test_tables_of_the_past_and_after_a_restart(tmp_path: Path) -> None:
             g.service.stop()
     with group(program(tmp_path, **routes)) as g, connect(g) as channel:
         stub = RibStub(channel)
-        (peer,) = stub.Peers(pb.PeersRequest(), timeout=PATIENCE_S).peers
+        peer = only_peer(stub)
         assert (peer.state, peer.stale, peer.routes) == ("down", True, 2)
         answers = stub.Routes(pb.RoutesRequest(), timeout=PATIENCE_S)
         assert [route.stale for answer in answers for route in answer.routes] == [1, 1]
