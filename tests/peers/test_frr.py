@@ -34,7 +34,6 @@ route-map RICH6 permit 10
  set community 65000:1
  set metric 8
  set origin incomplete
- set ipv6 next-hop global 2001:db8::9
 """
 
 CONFIGURATION = """hostname frr
