@@ -81,7 +81,7 @@ def _open(*more: Capability) -> bytes:
 
 def _bmp() -> bytes:
     """Initiation, and the same routes of a Loc-RIB, whose Peer Up is not asked for; one of them as
-    version 4 has it.
+    version 4 has it, with a mark of its path.
     """
     header = b"\x03" + bytes(8 + 1 + 16) + _AS.to_bytes(4) + bytes((192, 0, 2, 1)) + bytes(8)
     routes = b"".join(_message(0, header + update) for update in split_messages(UPDATES))
@@ -90,7 +90,8 @@ def _bmp() -> bytes:
 
 
 def _in_tlv(update: bytes) -> bytes:
-    return b"\x00\x07" + len(update).to_bytes(2) + b"\x00\x00" + update
+    mark = b"\x00\x05\x00\x04\x00\x00" + b"\x00\x00\x00\x02"
+    return b"\x00\x07" + len(update).to_bytes(2) + b"\x00\x00" + update + mark
 
 
 def _message(kind: int, body: bytes, version: int = 3) -> bytes:
