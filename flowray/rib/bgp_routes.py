@@ -68,7 +68,7 @@ class BgpRoutes:
     def take(self, output: Output, now_ns: int) -> list[Output]:
         """Act on an output of the session; what the session says to that."""
         if isinstance(output, Opened):
-            self._opened(output)
+            self._opened(output, now_ns)
         elif isinstance(output, UpdatesReceived):
             return self._updated(output.updates, now_ns)
         elif isinstance(output, RefreshMark):
@@ -77,11 +77,11 @@ class BgpRoutes:
             self._ended(output, now_ns)
         return []
 
-    def _opened(self, output: Opened) -> None:
+    def _opened(self, output: Opened, now_ns: int) -> None:
         address, port = self.session.peer, self.session.port
         peer = Peer("bgp", address, port, address, str(output.open.bgp_id), output.open.peer_as)
         self._contexts = output.negotiated.contexts()
-        self._number = self._rib.open(peer)
+        self._number = self._rib.open(peer, now_ns)
         self._rib.adopt(self._number)
         log.info("bgp peer %s: session of AS %d, %s", address, peer.asn, peer.bgp_id)
 

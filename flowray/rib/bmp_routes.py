@@ -91,7 +91,7 @@ class BmpRoutes:
             if told := self._complaints.due(CAUSES[cause], count, now_ns):
                 router = self.session.address
                 log.warning("bmp router %s: %d malformed UPDATE (%s)", router, told, CAUSES[cause])
-        peers = self._number_of(output.peers)
+        peers = self._number_of(output.peers, now_ns)
         events = parsed.events
         add_path = contexts.add_path[updates.context]
         changes = self._rib.apply(peers, events, updates.buf, add_path)
@@ -101,7 +101,7 @@ class BmpRoutes:
             self._journal.removed(self._rib.end_restart(number, int(events.family[row])), now_ns)
 
     def _number_of(
-        self, peers: np.ndarray[tuple[int], np.dtype[np.int64]]
+        self, peers: np.ndarray[tuple[int], np.dtype[np.int64]], now_ns: int
     ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Numbers in the RIB of peers of the session; those that had no routes yet are opened."""
         known = len(self.session.peers)
@@ -111,7 +111,7 @@ class BmpRoutes:
         numbers = self._numbers[peers]
         if (numbers < 0).any():
             for index in np.unique(peers[numbers < 0]).tolist():
-                number = self._rib.open(self._peer(self.session.peers[index]))
+                number = self._rib.open(self._peer(self.session.peers[index]), now_ns)
                 self._rib.adopt(number)
                 self._numbers[index] = number
             numbers = self._numbers[peers]

@@ -24,6 +24,7 @@ from flowray.rib.rib import Rib
 from flowray.rib.streams import Stream
 from flowray.route_fields import Protocol
 from flowray.settings.model import Settings
+from flowray.wire.bgp.families import FAMILIES
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +164,7 @@ class RouteCollector:
             "stale_peers": sum(tables.stale for tables in self.rib.peers()),
             "routes": sum(tables.routes for tables in self.rib.peers()),
             "table_octets": sum(tables.nbytes for tables in self.rib.peers()),
+            "families": self._families(),
             "attribute_sets": len(self.rib.store),
             "attribute_octets": self.rib.store.nbytes,
             "refused": dict(self.refusals),
@@ -172,6 +174,16 @@ class RouteCollector:
                 for name, s in self._streams.items()
             },
         }
+
+    def _families(self) -> dict[str, dict[str, int]]:
+        """Routes and octets of the tables of each family."""
+        found: dict[str, dict[str, int]] = {}
+        for tables in self.rib.peers():
+            for family, table in tables.tables.items():
+                sums = found.setdefault(FAMILIES[family].name, {"routes": 0, "octets": 0})
+                sums["routes"] += len(table)
+                sums["octets"] += table.nbytes
+        return found
 
 
 def bgp_settings(settings: Settings, recorded: bool = False) -> BgpSettings:

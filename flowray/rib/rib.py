@@ -27,6 +27,7 @@ class PeerTables:
 
     `session` while one feeds them; without, they were restored from disk. `stale` as long as some
     of them may be such. `end_of_rib` are the families (index) whose initial routes are complete.
+    `since_ns` is when the session that feeds them began to, 0 where that is not known.
     """
 
     peer: Peer
@@ -36,6 +37,7 @@ class PeerTables:
     end_of_rib: set[int] = field(default_factory=set)
     session: bool = True
     stale: bool = False
+    since_ns: int = 0
 
     @property
     def routes(self) -> int:
@@ -89,10 +91,10 @@ class Rib:
 
     # -- peers -------------------------------------------------------------------------------------
 
-    def open(self, peer: Peer) -> int:
+    def open(self, peer: Peer, now_ns: int = 0) -> int:
         """Make room for the routes of a peer; its number."""
         number = self._free.pop() if self._free else len(self._peers)
-        tables = PeerTables(peer, number)
+        tables = PeerTables(peer, number, since_ns=now_ns)
         if number == len(self._peers):
             self._peers.append(tables)
         else:

@@ -11,6 +11,8 @@ from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
 from flowray.rib.lpm import look_up
 from flowray.rib.replay import RouteReplay
+from flowray.rib.restore import restore, saved
+from flowray.rib.rib import Rib
 from flowray.rib.snapshot import Snapshot
 from flowray.rib.streams import Stream
 from flowray.route_fields import Protocol
@@ -117,6 +119,7 @@ def snapshot_of(program: Program) -> Snapshot:
         replay.receive(protocol, router, PORT, octets, START)
         snapshot = replay.publish(START)
     replay.collector.flush(START)
+    restore(Rib(), saved(replay.collector.rib))
     _look_up(snapshot)
     for protocol, router, _ in _sessions(settings):
         replay.close(protocol, router, PORT, START)

@@ -32,7 +32,7 @@ def settings_of(listen: dict[str, Any] | None = None, **routes: Any) -> Settings
                     "bgp_dump": dump,
                     "bmp_dump": dump,
                     **routes.pop("streams", {}),
-                },  # noqa: E501
+                },
                 **routes,
             },
         },
