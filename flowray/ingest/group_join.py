@@ -1,5 +1,5 @@
 """Flows join the routes of several RIB groups: a snapshot each, and the group of a record is the
-first that knows its exporter.
+first that knows its router: the exporter, or whom the agent map names.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from flowray.columns import Columns
-from flowray.hashing import U64, Interner
+from flowray.hashing import Interner
 from flowray.ingest.join import RouteJoin
 from flowray.ingest.join_plan import JoinPlan
 from flowray.rib.snapshot import Snapshot
-from flowray.wire.packets import Exporters, address_words
+from flowray.wire.packets import Exporters
 
 DEFAULT_GROUP = "default"
-
-UNPLACED = -1
 
 
 class GroupJoin:
@@ -28,7 +26,6 @@ class GroupJoin:
         self._first = RouteJoin(plan)
         self._joins: dict[str, RouteJoin] = {}
         self._lost: set[str] = set()
-        self._group = np.empty(0, np.int64)
 
     @property
     def snapshots(self) -> dict[str, Snapshot]:
@@ -42,7 +39,6 @@ class GroupJoin:
             self._joins[group] = RouteJoin(self._plan) if self._joins else self._first
         self._joins[group].install(snapshot)
         self._lost.discard(group)
-        self._group = np.empty(0, np.int64)
 
     def lose(self, group: str) -> None:
         """Nobody keeps the routes of a group true any more: all of them are stale."""
@@ -64,7 +60,7 @@ class GroupJoin:
             self._first.fill(c, exporters, texts)
             return
         joins = list(self._joins.values())
-        groups = self._groups_of(c["_exporter"], exporters, joins)
+        groups = self._groups_of(c, exporters, texts, joins)
         for number in np.unique(groups).tolist():
             rows = np.flatnonzero(groups == number)
             if rows.size == len(c):
@@ -75,16 +71,13 @@ class GroupJoin:
             c.words[:, rows] = part.words
 
     def _groups_of(
-        self, exporter: U64, exporters: Exporters, joins: list[RouteJoin]
+        self, c: Columns, exporters: Exporters, texts: Interner, joins: list[RouteJoin]
     ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """The group of each record (n,); the first group for exporters that none knows."""
-        if self._group.size < len(exporters):
-            more = np.full(len(exporters) - self._group.size, UNPLACED)
-            self._group = np.concatenate((self._group, more))
-        index = exporter.view(np.int64)
-        seen = np.unique(index)
-        for e in seen[self._group[seen] == UNPLACED].tolist():
-            words = address_words(exporters.address(e))
-            knowing = (i for i, j in enumerate(joins) if j.snapshot and words in j.snapshot.routers)
-            self._group[e] = next(knowing, 0)
-        return self._group[index]
+        """The group of each record (n,); the first one for those that none knows."""
+        groups = np.zeros(len(c), np.int64)
+        found = np.zeros(len(c), np.bool_)
+        for number, join in enumerate(joins):
+            known = ~found & join.knows(c, exporters, texts)
+            groups[known] = number
+            found |= known
+        return groups

@@ -174,12 +174,7 @@ class RouteJoin:
 
     def fill(self, c: Columns, exporters: Exporters, texts: Interner) -> None:
         """Fill the fields of the join that the layout of `c` holds."""
-        if texts is not self._texts:
-            self._texts = texts
-            self._ids.clear()
-            self._ladder.install(self.snapshot)
-        who, rd = self._who(c, exporters), c["mpls_vpn_rd"]
-        self._ladder.place(who, rd, exporters, texts)
+        who = self._placed(c, exporters, texts)
         sides = [side for side in SIDES if any(name in c.layout for name in self._fields(side))]
         # All are matched first: a record's own next hop chooses paths, not the one it is given.
         matches = [self._match(c, side, who) for side in sides]
@@ -197,6 +192,21 @@ class RouteJoin:
         yield side.rung
 
     # -- where to look -----------------------------------------------------------------------------
+
+    def knows(self, c: Columns, exporters: Exporters, texts: Interner) -> npt.NDArray[np.bool_]:
+        """(n,) whether the snapshot has routes of the router that a record asks."""
+        who = self._placed(c, exporters, texts)
+        return self._ladder.knows(who, c["mpls_vpn_rd"])
+
+    def _placed(self, c: Columns, exporters: Exporters, texts: Interner) -> U64:
+        """(n,) whose routes are asked for, all of which have their place in the ladder then."""
+        if texts is not self._texts:
+            self._texts = texts
+            self._ids.clear()
+            self._ladder.install(self.snapshot)
+        who = self._who(c, exporters)
+        self._ladder.place(who, c["mpls_vpn_rd"], exporters, texts)
+        return who
 
     def _who(self, c: Columns, exporters: Exporters) -> U64:
         """(n,) whose routes are asked for: the exporter's, or those that the agent map names."""

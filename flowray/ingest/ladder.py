@@ -111,6 +111,11 @@ class Ladder:
             table = self._snapshot.instances.get(Instance(router, number), NOWHERE)
         return table, int(self._snapshot.stale[router]), int(number == 0)
 
+    def knows(self, who: U64, rd: U64) -> npt.NDArray[np.bool_]:
+        """(n,) whether the snapshot has routes of that router, of what `place` has found."""
+        reason = self._reasons.get_many(who, rd)
+        return np.asarray((reason != Rung.NO_ROUTER) & (reason != Rung.NO_SNAPSHOT), np.bool_)
+
     def tables(self, rung: int, who: U64, rd: U64) -> npt.NDArray[np.int64]:
         """(n,) tables of a rung, of what `place` has found."""
         return self._tables[rung].get_many(who, rd).view(np.int64)

@@ -400,6 +400,8 @@ class Shard:
 
     def _route_figures(self) -> dict[str, Any]:
         join, f, now = self._collector.join, self._follower, self._clock()
+        if join is None or f is None:
+            return {"joined": {}, "snapshots": 0, "snapshot_failures": 0}
         joined = {
             group: {
                 "epoch": s.epoch,
@@ -407,11 +409,6 @@ class Shard:
                 "age_seconds": round((now - s.as_of_ns) / 1e9, 3),
                 "stale": group in join.lost,
             }
-            for group, s in (join.snapshots.items() if join else ())
+            for group, s in join.snapshots.items()
         }
-        return {
-            "joined": joined,
-            "snapshots": f.pulls if f else 0,
-            "snapshot_age_seconds": max((g["age_seconds"] for g in joined.values()), default=0.0),
-            "snapshot_failures": f.failures if f else 0,
-        }
+        return {"joined": joined, "snapshots": f.pulls, "snapshot_failures": f.failures}
