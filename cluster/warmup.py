@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cluster.replay import replay_here, sinks_for
+from cluster.warmup_routes import warm_up_routes
 from flowray.field import Merge, Source
 from flowray.fields import REGISTRY
 from flowray.generate.bench import MIX, bench_traffic
@@ -66,8 +67,8 @@ def _replay(capture: Path, out: Path, kind: FileKind) -> Callable[[], object]:
 
 
 def warm_up() -> None:
-    """Run the flow path over a capture of all protocols, and made-up sessions through that of
-    routes, with a progress bar; a few seconds if nothing is to compile.
+    """Run the flow and route paths over made-up input of all protocols, with a progress bar; a few
+    seconds if nothing is to compile.
     """
     columns = (TextColumn("compiling kernels: {task.description}"), BarColumn())
     bar = Progress(
@@ -87,6 +88,7 @@ def warm_up() -> None:
             ("decoding, views, JSON lines", _replay(capture, root, "jsonl")),
             ("CSV", _replay(capture, root, "csv")),
             ("Parquet", _replay(capture, root, "parquet")),
+            ("routes", lambda: warm_up_routes(root, _every_field())),
         ]
         task = bar.add_task("", total=len(steps))
         for name, step in steps:
