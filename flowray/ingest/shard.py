@@ -399,6 +399,7 @@ class Shard:
         }
 
     def _route_figures(self) -> dict[str, Any]:
+        """What flows are joined with, by RIB group."""
         join, f, now = self._collector.join, self._follower, self._clock()
         if join is None or f is None:
             return {"joined": {}, "snapshots": 0, "snapshot_failures": 0}
