@@ -73,7 +73,11 @@ class RouteService:
         self._kept = Checkpoint(settings.state.path / "rib" / f"{group.name}.bin")
         history = settings.routes.history
         self._history = TableHistory(
-            settings.state.path / "rib" / "history" / group.name, history.every, history.keep, clock
+            self._kept.path,
+            settings.state.path / "rib" / "history" / group.name,
+            history.every,
+            history.keep,
+            clock,
         )
         self._glass = GroupGlass(
             group.looking_glass,
@@ -237,7 +241,7 @@ class RouteService:
         try:
             self._kept.store(state)
             self._saves += 1
-            self._history.add(self._kept.path, now_ns)
+            self._history.add(now_ns)
         except Exception as error:  # noqa: BLE001 - the next time tries again
             self._saved = -1
             self._failed(error)
