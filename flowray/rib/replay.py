@@ -8,8 +8,8 @@ from flowray.rib.bgp_session import BgpSession, Ended, Output
 from flowray.rib.bmp_routes import BmpRoutes
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.collector import RouteCollector, bgp_settings, bmp_settings
-from flowray.rib.roa import load_roas
-from flowray.rib.snapshot import Publisher, Snapshot
+from flowray.rib.publishing import publisher_of
+from flowray.rib.snapshot import Snapshot
 from flowray.route_fields import Protocol
 from flowray.settings.model import Settings
 from flowray.wire.packets import address_text
@@ -34,15 +34,6 @@ def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
-def validate(publisher: Publisher, settings: Settings) -> None:
-    """Have a publisher tell the validation states that the configuration asks for. Raises
-    ConfigError.
-    """
-    if settings.routes.roas is not None:
-        bgp = settings.listen.bgp
-        publisher.validate_with(load_roas(settings.routes.roas), 0 if bgp is None else bgp.local_as)
-
-
 class RouteReplay:
     """Feeds a collector from captures, where nobody answers and no timer ends a session, and
     publishes what flows are joined with.
@@ -56,8 +47,7 @@ class RouteReplay:
         self._bgp: dict[tuple[str, int], BgpRoutes] = {}
         self._bmp: dict[tuple[str, int], BmpRoutes] = {}
         self._refused: set[tuple[str, int]] = set()
-        self._publisher = Publisher(collector.rib, "replay", settings.routes.join.policy_views)
-        validate(self._publisher, settings)
+        self._publisher = publisher_of(collector.rib, "replay", settings)
         self._published = -1
 
     def feed(self, batch: SegmentBatch) -> None:
