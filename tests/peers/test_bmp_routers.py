@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,7 +185,7 @@ def received(router: Frr, hidden: Sequence[str]) -> Counter[Route]:
     return found
 
 
-def _received(family: str, paths: Iterable[dict[str, object]]) -> Iterable[Route]:
+def _received(family: str, paths: Iterable[dict[str, Any]]) -> Iterable[Route]:
     for path in paths:
         yield Route(
             family,
