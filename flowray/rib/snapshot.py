@@ -194,8 +194,9 @@ class Publisher:
             paths=np.concatenate(paths) if paths else np.empty(0, np.uint32),
             path_begin=begin,
             columns=store.columns(),
-            arena=store.arena.copy(),
-            offset=store.offset.copy(),
+            # Sets are only added, or all of them move: what is there now stays as it is.
+            arena=store.arena,
+            offset=store.offset,
         )
 
     def _placed(self, instance: Instance, version: int, paths: list[U32]) -> Intervals | None:
