@@ -13,6 +13,8 @@ from rich.console import Console
 
 from benchmark.batch import pcap
 from benchmark.context import Bench, bench
+from benchmark.joined import joined
+from benchmark.lookup import lookup
 from benchmark.onray import on_ray
 from benchmark.processes import ROOT
 from benchmark.rate import rates
@@ -32,6 +34,8 @@ ROWS: dict[str, Callable[[Bench], Section]] = {
     "start": start,
     "routes": one_table,
     "tenpeers": ten_peers,
+    "lookup": lookup,
+    "joined": joined,
 }
 
 LINE = 150

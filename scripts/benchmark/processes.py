@@ -85,8 +85,17 @@ def run(
     return _cost(report, command, log)
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """A UDP or TCP port of loopback that nobody uses now."""
+def free_port() -> int:
+    """A UDP port of loopback that nobody uses now."""
+    return _free_port(socket.SOCK_DGRAM)
+
+
+def free_tcp_port() -> int:
+    """A TCP port of loopback that nobody uses now."""
+    return _free_port(socket.SOCK_STREAM)
+
+
+def _free_port(kind: socket.SocketKind) -> int:
     with socket.socket(socket.AF_INET, kind) as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from benchmark.processes import (
     FailedError,
     Server,
     free_port,
+    free_tcp_port,
     tcp_sockets,
 )
 from benchmark.router import Announced, Routers
@@ -42,7 +42,7 @@ class RouteCollector:
 
     def serve(self, folder: Path) -> Server:
         """Start it. Raises MissingError, FailedError."""
-        port = free_port(socket.SOCK_STREAM)
+        port = free_tcp_port()
         return Server(self.command(folder, port), port, folder, look=tcp_sockets)
 
 
