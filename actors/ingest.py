@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 
 from actors.metrics import SHARD, Meter
 from actors.naming import NAMESPACE, TEMPLATES, aggregate_name, as_actor
+from actors.snapshots import RayRoutes
 from flowray.garbage import search_seldom
 from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import Entry
@@ -96,7 +97,8 @@ class Ingest:
     def __init__(self, settings: Settings, file: str, name: str) -> None:
         self._name, self._state = name, "starting"
         program = compile_settings(settings, file)
-        self._shard = Shard(program, name, RayTransport(), RayKnowledge())
+        routes = RayRoutes() if settings.route_groups else None
+        self._shard = Shard(program, name, RayTransport(), RayKnowledge(), routes=routes)
         self._shard.start()
         self._state = "running"
         self._meter = Meter(SHARD, {"shard": name}, self._shard.status)

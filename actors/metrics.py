@@ -41,6 +41,9 @@ SHARD: tuple[Metric, ...] = (
     Metric("flowray_octets_held", "gauge", "octets_held", "Memory of partials not acknowledged."),
     Metric("flowray_exporters", "gauge", "exporters", "Exporters seen."),
     Metric("flowray_templates", "gauge", "templates", "Templates known."),
+    Metric("flowray_snapshots_total", "counter", "snapshots", "Snapshots of routes installed."),
+    Metric("flowray_snapshot_failures_total", "counter", "snapshot_failures", "Pulls in vain."),
+    Metric("flowray_snapshot_age_seconds", "gauge", "snapshot_age_seconds", "Age of the oldest."),
 )
 
 AGGREGATOR: tuple[Metric, ...] = (
@@ -55,6 +58,27 @@ AGGREGATOR: tuple[Metric, ...] = (
     Metric("flowray_open_records", "gauge", "open_records", "Records in them."),
     Metric("flowray_behind_seconds", "gauge", "behind_seconds", "Age of the least watermark."),
     Metric("flowray_checkpoint_octets", "gauge", "checkpoint_octets", "Size of the last one."),
+)
+
+RIB: tuple[Metric, ...] = (
+    Metric("flowray_rib_octets_total", "counter", "octets", "Octets received in sessions."),
+    Metric("flowray_rib_refused_total", "counter", "connections_refused", "Sessions not taken."),
+    Metric("flowray_rib_malformed_total", "counter", "messages_malformed", "Messages at fault."),
+    Metric("flowray_rib_snapshots_total", "counter", "snapshots", "Snapshots made."),
+    Metric("flowray_rib_snapshot_cpu_seconds_total", "counter", "snapshot_cpu_seconds", "Cost."),
+    Metric("flowray_rib_rows_total", "counter", "rows", "Rows of message logs and dumps."),
+    Metric("flowray_rib_rows_lost_total", "counter", "rows_lost", "Rows that no sink took."),
+    Metric("flowray_rib_errors_total", "counter", "errors", "Beats that failed."),
+    Metric("flowray_rib_cpu_seconds_total", "counter", "cpu_seconds", "CPU of the process."),
+    Metric("flowray_rib_bgp_sessions", "gauge", "bgp_sessions", "BGP sessions."),
+    Metric("flowray_rib_bmp_sessions", "gauge", "bmp_sessions", "BMP sessions."),
+    Metric("flowray_rib_peers", "gauge", "peers", "Peers with tables, restored ones too."),
+    Metric("flowray_rib_stale_peers", "gauge", "stale_peers", "Of these, with stale routes."),
+    Metric("flowray_rib_routes", "gauge", "routes", "Routes."),
+    Metric("flowray_rib_table_octets", "gauge", "table_octets", "Memory of tables."),
+    Metric("flowray_rib_attribute_octets", "gauge", "attribute_octets", "Memory of attributes."),
+    Metric("flowray_rib_snapshot_octets", "gauge", "snapshot_octets", "Size of the newest one."),
+    Metric("flowray_rib_snapshot_age_seconds", "gauge", "snapshot_age_seconds", "Its age."),
 )
 
 STORE: tuple[Metric, ...] = (

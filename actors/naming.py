@@ -48,6 +48,11 @@ def ingest_name(node: str, number: int) -> str:
     return f"ingest/{node}/{number}"
 
 
+def rib_name(group: str) -> str:
+    """Name of a RIB group."""
+    return f"rib/{group}"
+
+
 def aggregate_name(view: str, partition: int) -> str:
     """Name of an aggregator."""
     return f"aggregate/{view}/{partition}"

@@ -11,12 +11,14 @@ import threading
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from actors.aggregate import AggregateActor
 from actors.fleet import Member, probe
-from actors.naming import TEMPLATES, aggregate_name, as_actor, named
+from actors.naming import TEMPLATES, aggregate_name, as_actor, named, rib_name
 from actors.plan import Plan
 from actors.retired import Retired
+from actors.rib import RibActor
 from actors.shards import Shards
 from actors.templates import TemplatesActor
 from flowray.ingest.ledger import merge_snapshots
@@ -38,6 +40,9 @@ class Supervisor:
         self._templates = Member(TEMPLATES, None)
         self._aggregators = {
             place: Member(aggregate_name(*place), None) for place in plan.aggregators
+        }
+        self._ribs = {
+            group.name: Member(rib_name(group.name), None) for group in plan.settings.route_groups
         }
         self._retired = Retired(plan.settings.state.path / "retired.json", plan.shards)
         self._shards = Shards(plan, self._aggregators, self._retired, self._event)
@@ -66,9 +71,8 @@ class Supervisor:
         self._ensure_services()
         self._shards.ensure()
         shards = self._shards.members.values()
-        for member, what in probe(
-            [self._templates, *self._aggregators.values(), *shards], self._plan
-        ):
+        services = [self._templates, *self._ribs.values(), *self._aggregators.values()]
+        for member, what in probe([*services, *shards], self._plan):
             self._event(f"{member.name}: {what}")
         self._shards.tell_expected()
 
@@ -77,6 +81,9 @@ class Supervisor:
         if self._templates.handle is None:
             templates = TemplatesActor.options(**named(TEMPLATES))
             self._templates.handle = templates.remote(settings.state.path)
+        for group, member in self._ribs.items():
+            if member.handle is None:
+                member.handle = RibActor.options(**named(member.name)).remote(settings, file, group)
         for place, member in self._aggregators.items():
             if member.handle is None:
                 actor = AggregateActor.options(**named(member.name))
@@ -108,6 +115,7 @@ class Supervisor:
         return {
             "shards": {m.name: m.report() for m in list(self._shards.members.values())},
             "aggregators": {m.name: m.report() for m in self._aggregators.values()},
+            "ribs": {m.name: m.report() for m in self._ribs.values()},
             "templates": self._templates.report(),
             "wanted_shards": self._retired.shards,
             "listen": list(self._plan.settings.listen.flows),
@@ -153,6 +161,7 @@ class Supervisor:
             ray.get([handle.close_accounts.remote() for handle in handles])
             self._retired.forget()
         return {
+            "ribs": self._stop_ribs(),
             "ledger": merge_snapshots([self._retired.ledger, *(f["ledger"] for f in finished)]),
             "sets_held": self._retired.sums["sets_held"],
             "kernel_drops": self._retired.sums["kernel_drops"],
@@ -160,6 +169,17 @@ class Supervisor:
             "not_drained": not_drained,
             "aggregators": finished,
         }
+
+    def _stop_ribs(self) -> dict[str, Any]:
+        """End the sessions of all RIB groups, whose routes no flow needs any more."""
+        calls = {m.name: m.handle.stop.remote() for m in self._ribs.values() if m.handle}
+        figures: dict[str, Any] = {}
+        for name, call in calls.items():
+            try:
+                figures[name] = ray.get(call, timeout=self._plan.drain_seconds)
+            except (RayError, TimeoutError) as error:
+                self._event(f"{name}: not stopped: {error}")
+        return figures
 
 
 SupervisorActor = as_actor(Supervisor)

@@ -29,6 +29,19 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
+rib = typer.Typer(help="Look into the tables of routes.", no_args_is_help=True)
+app.add_typer(rib, name="rib")
+
+Address = Annotated[
+    str | None,
+    typer.Option(help="Where the looking glass answers; else as configured.", metavar="HOST:PORT"),
+]
+TableFile = Annotated[
+    Path | None, typer.Option("--file", help="Ask an MRT file or saved tables instead.")
+]
+PeerOption = Annotated[str, typer.Option(help="Address of the peer or its router.")]
+RdOption = Annotated[str, typer.Option(help="Route distinguisher, or global.")]
+
 EXIT_OPERATOR_ERROR = 2
 
 
@@ -126,6 +139,90 @@ def ledger(config: Config = None, as_json: Json = False) -> None:
     from cluster.look import ledger as run
 
     run(config, as_json=as_json)
+
+
+@rib.command("peers")
+def rib_peers(
+    config: Config = None, address: Address = None, file: TableFile = None, as_json: Json = False
+) -> None:
+    """List the peers and their tables."""
+    from cluster.rib import Source
+    from cluster.rib import peers as run
+
+    run(Source(config, address, file), as_json=as_json)
+
+
+@rib.command("lookup")
+def rib_lookup(
+    ip: Annotated[str, typer.Argument(help="Address or prefix.", show_default=False)],
+    peer: PeerOption = "",
+    rd: RdOption = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="All matching prefixes, not only the longest.")
+    ] = False,
+    config: Config = None,
+    address: Address = None,
+    file: TableFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show the routes that match an address best, of each table."""
+    from cluster.rib import Source
+    from cluster.rib import lookup as run
+
+    run(Source(config, address, file), ip, peer, rd, everything=everything, as_json=as_json)
+
+
+@rib.command("routes")
+def rib_routes(
+    peer: PeerOption = "",
+    prefix: Annotated[str, typer.Option(help="Prefix of the route.")] = "",
+    longer: Annotated[bool, typer.Option("--longer", help="Also those inside it.")] = False,
+    as_path: Annotated[
+        str, typer.Option(help="Regular expression (RE2); _ is a border between numbers.")
+    ] = "",
+    community: Annotated[
+        list[str] | None, typer.Option(help="64496:1, 64496:1:2, RT:64496:1; again: all of them.")
+    ] = None,
+    rd: RdOption = "",
+    family: Annotated[str, typer.Option(help="Name, or AFI/SAFI.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Routes at most; 0: all.")] = 1000,
+    config: Config = None,
+    address: Address = None,
+    file: TableFile = None,
+    as_json: Json = False,
+) -> None:
+    """List the routes that meet all conditions."""
+    from cluster.rib import Source
+    from cluster.rib import routes as run
+    from flowray.pb import rib_pb2 as pb
+
+    request = pb.RoutesRequest(
+        peer=peer,
+        prefix=prefix,
+        longer=longer,
+        as_path=as_path,
+        communities=community,
+        rd=rd,
+        family=family,
+        limit=limit,
+    )
+    run(Source(config, address, file), request, as_json=as_json)
+
+
+@rib.command("diff")
+def rib_diff(
+    before: Annotated[str, typer.Argument(help="Time, or file.", show_default=False)],
+    after: Annotated[str, typer.Argument(help="Time, now, or file.", show_default=False)],
+    peer: PeerOption = "",
+    config: Config = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Show which routes came, went or changed from one time to another."""
+    from cluster.rib import Source
+    from cluster.rib import diff as run
+
+    run(Source(config, address), before, after, peer, as_json=as_json)
 
 
 @app.command()

@@ -39,16 +39,20 @@ class Live:
         return status
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> dict[str, Any]:
-        """Wait until all shards receive. Raises StartError with the reason if they do not."""
+        """Wait until all shards and RIB groups receive. Raises StartError with the reason if they
+        do not.
+        """
         deadline = time.monotonic() + seconds
         while True:
             status = self.status()
             shards = status["shards"].values()
             running = sum(s["state"] == "healthy" for s in shards)
-            if shards and running >= status["wanted_shards"]:
+            ribs = status["ribs"].values()
+            listening = all(r["state"] == "healthy" for r in ribs)
+            if shards and running >= status["wanted_shards"] and listening:
                 return status
-            errors = [s["error"] for s in shards if s["restarts"] and s["error"]]
-            errors += [a["error"] for a in status["aggregators"].values() if a["restarts"]]
+            members = [*shards, *status["aggregators"].values(), *ribs]
+            errors = [m["error"] for m in members if m["restarts"] and m["error"]]
             if errors or time.monotonic() > deadline:
                 raise StartError(errors[0] if errors else f"not ready after {seconds:.0f} s")
             time.sleep(LOOK_SECONDS)
@@ -89,7 +93,7 @@ def actor_names() -> list[str]:
     return sorted(ours, key=lambda name: name != SUPERVISOR)
 
 
-_KINDS = ("ingest", "aggregate")
+_KINDS = ("ingest", "aggregate", "rib")
 
 
 @contextmanager
@@ -124,6 +128,7 @@ def summary(figures: dict[str, Any], seconds: float) -> dict[str, Any]:
         "rows": sum(view["rows"] for view in committed.values()),
         "seconds": round(seconds, 3),
         "kernel_drops": figures["kernel_drops"],
+        "rib_cpu_seconds": round(sum(r["cpu_seconds"] for r in figures["ribs"].values()), 3),
         "shard_cpu_seconds": round(figures["shard_cpu_seconds"], 3),
         "aggregator_cpu_seconds": round(sum(a["cpu_seconds"] for a in figures["aggregators"]), 3),
         "balanced": not found,

@@ -35,6 +35,10 @@ REFRESH_SECONDS = 1.0
 PIPE_WIDTH = 120
 COUNTERS = ("packets", "bytes", "flows")
 SHARD_COLUMNS = ("state", "datagrams", "kernel_drops", "lag_seconds", "errors", "restarts")
+RIB_COLUMNS = (
+    *("state", "bgp_sessions", "bmp_sessions", "peers", "stale_peers", "routes"),
+    *("snapshot_age_seconds", "messages_malformed", "connections_refused", "restarts"),
+)
 AGGREGATOR_COLUMNS = ("state", "open_windows", "rows_committed", "outstanding", "behind_seconds")
 
 
@@ -69,6 +73,8 @@ def status(config: Path | None, *, as_json: bool) -> None:
         return
     console = _console()
     console.print(_members("shard", found["shards"], SHARD_COLUMNS))
+    if found["ribs"]:
+        console.print(_members("rib group", found["ribs"], RIB_COLUMNS))
     console.print(_members("aggregator", found["aggregators"], AGGREGATOR_COLUMNS))
     console.print(f"templates and facts: {found['templates'].get('entries', 'unknown')}")
     for event in found["events"][-5:]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from flowray.errors import ConfigError
 from flowray.replay import Replay, SinkFor, Summary
 from flowray.rib.replay import route_ports
 from flowray.settings.compile import Program, compile_settings
@@ -25,6 +26,7 @@ from flowray.sinks.opening import (
     open_sinks,
     open_stream,
 )
+from flowray.wire.bgp.mrt import is_mrt
 from flowray.wire.capture_merge import merge_captures
 from flowray.wire.packets import Exporters
 from flowray.wire.pcap import CaptureReader
@@ -161,12 +163,20 @@ def replay_here(
 ) -> Summary:
     """Replay in this process."""
     run = Replay(program, sinks)
+    tables = [path for path in inputs if is_mrt(path)]
+    if tables and run.routes is None:
+        allowed = "an MRT file only where the configuration has listen.bgp, for its join"
+        raise ConfigError("replay", "input", str(tables[0]), allowed)
+    mrt = [run.add_mrt(path) for path in tables]
+    inputs = [path for path in inputs if path not in tables]
     ports = frozenset(route_ports(program.settings))
     captures = Captures(inputs, run.collector.exporters, ports)
     for batch in progress(captures, quiet=quiet):
         run.feed(batch)
     summary = run.finish()
-    summary.captures = captures.reports()
+    summary.captures = captures.reports() + [
+        {"path": file.reader.path, **asdict(file.reader.report)} for file in mrt
+    ]
     return summary
 
 

@@ -24,9 +24,18 @@ def plan_of(program: Program, file: str, cores: int | None = None) -> Plan:
 
 def absolute(settings: Settings) -> Settings:
     """The same with every local path absolute: actors have working directories of their own."""
+    listen = settings.listen
+    if listen.bgp is not None and listen.bgp.passwords is not None:
+        passwords = {"passwords": listen.bgp.passwords.absolute()}
+        listen = listen.model_copy(update={"bgp": listen.bgp.model_copy(update=passwords)})
+    join = settings.routes.join
+    files = {name: path.absolute() for name, path in join if isinstance(path, Path)}
+    routes = settings.routes.model_copy(update={"join": join.model_copy(update=files)})
     maps = {name: path.absolute() for name, path in settings.maps if isinstance(path, Path)}
     return settings.model_copy(
         update={
+            "listen": listen,
+            "routes": routes,
             "state": settings.state.model_copy(update={"path": settings.state.path.absolute()}),
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},
@@ -41,19 +50,38 @@ def _absolute_sink(sink: FileSink) -> FileSink:
 
 
 def with_ports(settings: Settings) -> Settings:
-    """The same with a free port in place of each port 0: all shards must share one."""
-    flows = [_with_port(url) for url in settings.listen.flows]
-    listen: dict[str, Any] = {"listen": settings.listen.model_copy(update={"flows": flows})}
-    return settings.model_copy(update=listen)
+    """The same with a free port in place of each port 0: all shards must share one, and who starts
+    again wants the same.
+    """
+    listen = settings.listen
+    update: dict[str, Any] = {"flows": [_with_port(url) for url in listen.flows]}
+    for protocol in ("bgp", "bmp"):
+        if (one := getattr(listen, protocol)) is not None:
+            address = _with_tcp_port(one.address)
+            update[protocol] = one.model_copy(update={"address": address})
+    groups = [
+        group.model_copy(
+            update={p: _with_tcp_port(a) for p in ("bgp", "bmp") if (a := getattr(group, p))}
+        )
+        for group in settings.routes.groups
+    ]
+    routes = settings.routes.model_copy(update={"groups": groups})
+    return settings.model_copy(
+        update={"listen": listen.model_copy(update=update), "routes": routes}
+    )
 
 
-def _with_port(url: str) -> str:
+def _with_tcp_port(address: str) -> str:
+    return _with_port(f"tcp://{address}", socket.SOCK_STREAM).removeprefix("tcp://")
+
+
+def _with_port(url: str, kind: int = socket.SOCK_DGRAM) -> str:
     parts = urlsplit(url)
     if parts.port:
         return url
     host = parts.hostname or "::"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    with socket.socket(family, kind) as probe:
         probe.bind((host, 0))
         port = probe.getsockname()[1]
-    return f"udp://[{host}]:{port}" if ":" in host else f"udp://{host}:{port}"
+    return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"

@@ -105,6 +105,10 @@ def _lines(status: dict[str, Any], settings: Settings) -> Iterator[str]:
     shards = len(status["shards"])
     for url in settings.listen.flows:
         yield f"listening on {url}, {shards} shard{'s' if shards > 1 else ''}"
+    for group in settings.route_groups:
+        for protocol, address in (("bgp", group.bgp), ("bmp", group.bmp)):
+            if address is not None:
+                yield f"listening on {protocol}://{address}, routes of group {group.name}"
     for name in status["aggregators"]:
         yield f"{name} aggregates"
     yield "ready; stop with Ctrl-C or flowray down"

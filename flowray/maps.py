@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Generic, TypeAlias, TypeVar
@@ -21,11 +21,14 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from flowray.addresses import prefix
+from flowray.addresses import address, prefix
 from flowray.errors import ConfigError
 from flowray.intervals import AddressSet, Mask, Words
 
 Result = TypeVar("Result")
+
+AddressWords: TypeAlias = tuple[int, int]
+"""An address as its high and low word, IPv4 as v4-mapped."""
 
 _PAIR = re.compile(r"""([^\s=]+)=("[^"]*"|'[^']*'|\S*)(?=\s|$)""")
 
@@ -78,12 +81,25 @@ def _row(file: str, number: int, line: str, keys: frozenset[str]) -> MapRow:
     return row
 
 
+def _no_words() -> Words:
+    return np.empty(0, np.uint64)
+
+
+def _no_marks() -> Mask:
+    return np.empty(0, np.bool_)
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What rows are matched against, column by column: exporter addresses as (n,) words."""
+    """What rows are matched against, column by column: exporter addresses as (n,) words; of flows
+    also their interfaces (n,) and whether their addresses are of IPv6 (n,).
+    """
 
     exporter_hi: Words
     exporter_lo: Words
+    in_iface: Words = field(default_factory=_no_words)
+    out_iface: Words = field(default_factory=_no_words)
+    of_ipv6: Mask = field(default_factory=_no_marks)
 
     def __len__(self) -> int:
         return len(self.exporter_hi)
@@ -118,6 +134,45 @@ _MATCH: Mapping[str, _Reading[Matcher]] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _InterfaceIs:
+    column: str
+    number: int
+
+    def __call__(self, candidates: Candidates) -> Mask:
+        interfaces: Words = getattr(candidates, self.column)
+        return np.asarray(interfaces == np.uint64(self.number), np.bool_)
+
+
+def _interface(column: str) -> _Reading[Matcher]:
+    return _Reading(lambda value: _InterfaceIs(column, _number(value)), "an interface index")
+
+
+def _number(value: str) -> int:
+    if not re.fullmatch("[0-9]{1,10}", value) or not int(value) < 1 << 32:
+        raise ValueError(value)
+    return int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _FamilyIs:
+    ipv6: bool
+
+    def __call__(self, candidates: Candidates) -> Mask:
+        return np.asarray(candidates.of_ipv6 == self.ipv6, np.bool_)
+
+
+_FAMILIES: Mapping[str, Matcher] = MappingProxyType(
+    {"ip": _FamilyIs(False), "ip6": _FamilyIs(True)}
+)
+
+
+def _family(value: str) -> Matcher:
+    if value not in _FAMILIES:
+        raise ValueError(value)
+    return _FAMILIES[value]
+
+
 def _label(value: str) -> bytes:
     if not value:
         raise ValueError("an empty label")
@@ -125,9 +180,14 @@ def _label(value: str) -> bytes:
 
 
 def _rate(value: str) -> int:
-    if not re.fullmatch("[0-9]{1,10}", value) or not 0 < int(value) < 1 << 32:
+    if not (number := _number(value)):
         raise ValueError(value)
-    return int(value)
+    return number
+
+
+def _router(value: str) -> AddressWords:
+    number = address(value)
+    return number >> 64, number & 0xFFFFFFFFFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +205,24 @@ class _Grammar(Generic[Result]):
 _LABELS = _Grammar(_MATCH, {"set_label": _Reading(_label, "text, as in key%value,key%value")})
 _SAMPLING = _Grammar(_MATCH, {"id": _Reading(_rate, "a sampling rate from 1 to 4294967295")})
 
+_AGENTS = _Grammar(
+    {
+        **_MATCH,
+        "in": _interface("in_iface"),
+        "out": _interface("out_iface"),
+        "filter": _Reading(_family, "ip or ip6"),
+    },
+    {key: _Reading(_router, "the address of a router") for key in ("bgp_ip", "bmp_ip")},
+)
+
 LABEL_KEYS = _LABELS.keys
 """Keys of a pre_tag_map."""
 
 SAMPLING_KEYS = _SAMPLING.keys
 """Keys of a sampling_map."""
+
+AGENT_KEYS = _AGENTS.keys
+"""Keys of a bgp_agent_map or bmp_agent_map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +294,28 @@ class SamplingMap:
         return np.array([*self._rules.results, 0], np.uint32)[found]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AgentMap:
+    """A compiled bgp_agent_map: with the routes of which router the flows of an exporter are
+    joined. `fields` are those of records that it looks at, beside their exporter.
+    """
+
+    _rules: _Rules[AddressWords]
+    fields: frozenset[str]
+
+    @property
+    def routers(self) -> tuple[AddressWords, ...]:
+        """The router that each row names."""
+        return self._rules.results
+
+    def rows(self, candidates: Candidates) -> npt.NDArray[np.int64]:
+        """(n,) number of the row that counts for each candidate, -1 where none matches."""
+        return self._rules.first(candidates)
+
+
+_AGENT_FIELDS = MappingProxyType({"in": "in_iface", "out": "out_iface"})
+
+
 def compile_labels(rows: Sequence[MapRow]) -> LabelMap:
     """Compile rows of a pre_tag_map. Raises `ConfigError`."""
     return LabelMap(_compile(rows, _LABELS))
@@ -231,6 +326,12 @@ def compile_sampling(rows: Sequence[MapRow]) -> SamplingMap:
     return SamplingMap(_compile(rows, _SAMPLING))
 
 
+def compile_agents(rows: Sequence[MapRow]) -> AgentMap:
+    """Compile rows of a bgp_agent_map. Raises `ConfigError`."""
+    fields = {_AGENT_FIELDS[key] for row in rows for key in row.values if key in _AGENT_FIELDS}
+    return AgentMap(_compile(rows, _AGENTS), frozenset(fields))
+
+
 def load_labels(path: str | Path) -> LabelMap:
     """Read and compile a pre_tag_map. Raises `ConfigError`."""
     return compile_labels(parse_map(path, LABEL_KEYS))
@@ -239,3 +340,8 @@ def load_labels(path: str | Path) -> LabelMap:
 def load_sampling(path: str | Path) -> SamplingMap:
     """Read and compile a sampling_map. Raises `ConfigError`."""
     return compile_sampling(parse_map(path, SAMPLING_KEYS))
+
+
+def load_agents(path: str | Path) -> AgentMap:
+    """Read and compile a bgp_agent_map. Raises `ConfigError`."""
+    return compile_agents(parse_map(path, AGENT_KEYS))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from flowray.ingest.collector import Collector
 from flowray.ingest.ledger import Snapshot, ViewAccount, merge_snapshots, problems
 from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
+from flowray.rib.mrt_routes import MrtRoutes
 from flowray.rib.replay import RouteReplay
 from flowray.rib.streams import Stream
 from flowray.settings.compile import Program
@@ -68,6 +70,7 @@ class Replay:
             for p in range(plan.partitions)
         }
         self.routes = None if program.join is None else _routes(program, sinks)
+        self._mrt: list[MrtRoutes] = []
         self._clock = 0
         self._started = (time.monotonic(), time.process_time())
 
@@ -85,8 +88,17 @@ class Replay:
         if self.collector.pending_rows >= HAND_OVER_ROWS:
             self._hand_over(self._clock)
 
+    def add_mrt(self, path: Path) -> MrtRoutes:
+        """Have the routes of an MRT file come in as capture time goes on. Raises CaptureError."""
+        assert self.routes is not None, "the configuration has a BGP listener, or there is no join"
+        collector = self.routes.collector
+        self._mrt.append(MrtRoutes(path, collector.rib, collector.journal))
+        return self._mrt[-1]
+
     def _join(self, now_ns: int) -> None:
         """Have flows joined with the routes as they are now."""
+        for file in self._mrt:
+            file.until(now_ns)
         if self.routes is not None and (snapshot := self.routes.news(now_ns)) is not None:
             assert self.collector.join is not None
             self.collector.join.install(snapshot)
@@ -105,6 +117,8 @@ class Replay:
     def end_of_input(self) -> None:
         """Hand over what is open and close every window."""
         self._hand_over(END_OF_INPUT)
+        for file in self._mrt:
+            file.until(END_OF_INPUT)
         if self.routes is not None:
             self.routes.collector.flush(self._clock)
             self.routes.collector.store()

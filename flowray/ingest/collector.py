@@ -17,7 +17,7 @@ from flowray.counters import COUNTER_LAYOUT, block_names
 from flowray.hashing import Interner
 from flowray.ingest.decode import FlowDecoder, Learned, Messages
 from flowray.ingest.enrich import Context, needed_fields, steps_for
-from flowray.ingest.join import RouteJoin
+from flowray.ingest.group_join import GroupJoin
 from flowray.ingest.ledger import Account, Ledger, Snapshot
 from flowray.ingest.operator import OperatorMaps
 from flowray.ingest.samples import SampleDecoder
@@ -59,10 +59,12 @@ class Collector:
         of_flows = [plan for plan in program.views if plan.of == "flows"]
         asked = [name for plan in of_flows for name in sorted(plan.needs)]
         joined = program.join is not None
+        if program.join is not None:
+            asked += program.join.needs
         self.layout = Layout(needed_fields(asked, joined=joined), program.registry)
         self._trust_exporters = program.decode.trust_exporters
         self._steps = steps_for(self.layout.names, joined=joined)
-        self.join = None if program.join is None else RouteJoin(program.join)
+        self.join = None if program.join is None else GroupJoin(program.join)
         self._decoder = FlowDecoder(
             self.layout, program.decode, self.ledger, self._texts, self._enrich, shared=shared
         )

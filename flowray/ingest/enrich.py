@@ -25,7 +25,7 @@ from flowray.wire.flow.plan import NAMES_INTERFACE, NAMES_SAMPLER
 
 if TYPE_CHECKING:
     from flowray.ingest.decode import Messages
-    from flowray.ingest.join import RouteJoin
+    from flowray.ingest.group_join import GroupJoin
     from flowray.ingest.operator import OperatorMaps
     from flowray.wire.packets import Exporters
 
@@ -43,7 +43,7 @@ class Context:
     texts: Interner
     maps: OperatorMaps
     trust_exporters: bool = True
-    join: RouteJoin | None = None
+    join: GroupJoin | None = None
 
 
 Step = Callable[[Columns, "Messages", Context], None]

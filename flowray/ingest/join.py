@@ -2,17 +2,16 @@
 time.
 
 A record is matched in the routing instance that its route distinguisher names, source and
-destination apart, among the routes of its exporter (or of the peer that the agent map names). The
-ladder goes on from there: the router's global table where the plan says so. Which rung gave the
-route, or why there is none, is a field of its own.
+destination apart, among the routes of its exporter (or of the router that the agent map names). The
+ladder goes on from there, with the fall-backs that the plan lists. Which rung gave the route, or
+why there is none, is a field of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,61 +19,42 @@ import numpy.typing as npt
 from flowray.columns import Columns
 from flowray.hashing import MISSING, U64, Index, Interner
 from flowray.ingest import join_kernels as k
-from flowray.rib.lpm import look_up
-from flowray.rib.snapshot import Instance, Snapshot
+from flowray.ingest.join_plan import JoinPlan
+from flowray.ingest.ladder import AGENT_SHIFT, NOT_FOUND, Ladder
+from flowray.ingest.next_hops import FollowedHops
+from flowray.ingest.route_texts import TEXTS
+from flowray.maps import AgentMap, Candidates
+from flowray.networks import find
+from flowray.rib.lpm import Forest, look_up
+from flowray.rib.roa import STATE_CODES
+from flowray.rib.snapshot import Snapshot
 from flowray.wire.bgp.attribute_store import AttributeColumns
-from flowray.wire.bgp.attributes import Attributes, decode_attributes
-from flowray.wire.bgp.distinguisher import rd_number
-from flowray.wire.packets import Exporters, address_words
-
-Method = Literal["flows", "routes", "longest"]
-"""Who tells AS numbers, or networks and next hops: the record alone, routes alone, or whoever has
-the longer prefix, routes at equal length.
-"""
+from flowray.wire.bgp.attributes import decode_attributes
+from flowray.wire.packets import Exporters
 
 U32 = npt.NDArray[np.uint32]
+U8 = npt.NDArray[np.uint8]
 
-NOWHERE = 1 << 62
-"""Number of no table. (An `Index` takes any number but the highest.)"""
-
-
-@dataclass(frozen=True, slots=True)
-class JoinPlan:
-    """How flows are joined."""
-
-    as_numbers: Method = "longest"
-    networks: Method = "longest"
-    peer_source_as: bool = False
-    global_fall_back: bool = False
-
-
-class Rung(IntEnum):
-    """What gave the route of an address, or why there is none."""
-
-    INSTANCE = 0
-    GLOBAL = 1
-    FALL_BACK = 2
-    NO_ROUTE = 3
-    NO_TABLE = 4
-    NO_ROUTER = 5
-    NO_SNAPSHOT = 6
-    STALE = 8
-
-    @property
-    def label(self) -> str:
-        """Its text in rows."""
-        return self.name.lower().replace("_", "-")
+MOST_AGENTS = 1 << 20
+"""Exporters, interfaces and families whose row of the agent map is remembered."""
 
 
 @dataclass(slots=True)
 class _Match:
-    """Routes of n addresses: attribute set (n,) uint32 or NO_ROUTE, prefix length (n,) uint8, and
-    whether it is of the global table as the next best.
+    """Routes of n addresses: attribute set (n,) uint32 or NO_ROUTE, prefix length (n,) uint8,
+    validation state (n,) uint8, and the rung of the ladder that gave each (n,) uint8.
     """
 
     payload: U32
-    plen: npt.NDArray[np.uint8]
-    fell_back: npt.NDArray[np.bool_]
+    plen: U8
+    state: U8
+    found: U8
+
+    @classmethod
+    def none(cls, n: int) -> _Match:
+        """No routes."""
+        zero = np.zeros(n, np.uint8)
+        return cls(np.full(n, k.NO_ROUTE), zero, zero.copy(), np.full(n, NOT_FOUND, np.uint8))
 
 
 _Take = Callable[[U32, npt.NDArray[Any], U64], None]
@@ -90,6 +70,7 @@ class _Side:
     as_numbers: tuple[tuple[str, str], ...]
     texts: tuple[tuple[str, str], ...]
     next_hop: str
+    roa: str
     rung: str
 
 
@@ -105,6 +86,7 @@ _DESTINATION = _Side(
     (("dst_as", "origin_as"), ("peer_dst_as", "peer_as")),
     _texts(""),
     "peer_dst_ip",
+    "dst_roa",
     "dst_rung",
 )
 _SOURCE = _Side(
@@ -114,6 +96,7 @@ _SOURCE = _Side(
     (("src_as", "origin_as"), ("peer_src_as", "peer_as")),
     _texts("src_"),
     "",
+    "src_roa",
     "src_rung",
 )
 SIDES = (_DESTINATION, _SOURCE)
@@ -124,21 +107,17 @@ FILLS = tuple(
     for name in (
         *(field for field, _ in (*side.numbers, *side.as_numbers, *side.texts)),
         side.mask,
+        side.roa,
         side.rung,
         *((side.next_hop,) if side.next_hop else ()),
     )
 )
 """Fields that the join fills, wholly or where it finds a route."""
 
-NEEDS = ("src_host", "dst_host", "src_mask", "dst_mask", "mpls_vpn_rd", "_exporter")
-
-_TEXTS: dict[str, Callable[[Attributes], str]] = {
-    "std_comm": lambda a: a.communities_text or "",
-    "ext_comm": lambda a: a.extended_communities_text or "",
-    "lrg_comm": lambda a: a.large_communities_text or "",
-    "as_path": lambda a: a.as_path_text or "",
-}
-
+NEEDS = (
+    *("src_host", "dst_host", "src_mask", "dst_mask", "peer_dst_ip"),
+    *("mpls_vpn_rd", "_exporter"),
+)
 
 _NO_COLUMNS = AttributeColumns.empty(1)
 
@@ -146,37 +125,66 @@ _NO_COLUMNS = AttributeColumns.empty(1)
 class RouteJoin:
     """Joins the records of one shard. Not thread-safe."""
 
-    def __init__(
-        self, plan: JoinPlan, routers: Callable[[str], str] = lambda address: address
-    ) -> None:
-        """`routers` names the peer whose routes the flows of an exporter are joined with."""
-        self._plan, self._routers = plan, routers
+    def __init__(self, plan: JoinPlan) -> None:
+        self._plan = plan
         self.snapshot: Snapshot | None = None
         self._texts: Interner | None = None
         self._ids: dict[str, U64] = {}
-        self._places, self._fall_backs, self._rungs = Index(), Index(), Index()
+        self._agents = Index()
+        agents = plan.agents.routers if plan.agents is not None else ()
+        self._ladder = Ladder(plan.fall_backs, plan.fall_back_names, agents)
+        self._columns = _NO_COLUMNS
+        self._told = _NO_COLUMNS
+        """AS numbers told by communities, of the sets seen so far."""
+        self._followed: FollowedHops | None = None
 
     def install(self, snapshot: Snapshot) -> None:
         """Join with this snapshot from now on."""
         if self.snapshot is None or self.snapshot.epoch != snapshot.epoch:
             self._ids.clear()
+            self._told = AttributeColumns.empty(0)
         self.snapshot = snapshot
-        self._forget_places()
+        self._ladder.install(snapshot)
+        self._columns = self._as_told(snapshot)
+        follow = self._plan.follow
+        if follow is not None:
+            self._followed = FollowedHops.of(snapshot, follow.within, follow.hops, follow.external)
 
-    def _forget_places(self) -> None:
-        self._places, self._fall_backs, self._rungs = Index(), Index(), Index()
+    def _as_told(self, s: Snapshot) -> AttributeColumns:
+        """The columns of attribute sets, their AS numbers as the plan wants them."""
+        columns = s.columns
+        peer_as = columns.peer_as
+        if self._plan.skip_confederations:
+            peer_as = columns.peer_as_skip_confed
+        if not self._plan.community_as:
+            return replace(columns, peer_as=peer_as)
+        done, n = self._told.origin_as.size, columns.origin_as.size
+        told = AttributeColumns.empty(n)
+        told.origin_as[:done], told.peer_as[:done] = self._told.origin_as, self._told.peer_as
+        lacking = (columns.origin_as[done:] == 0) | (peer_as[done:] == 0)
+        for i in (np.flatnonzero(lacking) + done).tolist():
+            peer, origin = self._plan.community_as(decode_attributes(s.attribute_set(i)))
+            told.peer_as[i], told.origin_as[i] = peer, origin
+        self._told = told
+        return replace(
+            columns,
+            origin_as=np.where(columns.origin_as == 0, told.origin_as, columns.origin_as),
+            peer_as=np.where(peer_as == 0, told.peer_as, peer_as),
+        )
 
     def fill(self, c: Columns, exporters: Exporters, texts: Interner) -> None:
         """Fill the fields of the join that the layout of `c` holds."""
         if texts is not self._texts:
             self._texts = texts
             self._ids.clear()
-            self._forget_places()
-        exporter, rd = c["_exporter"], c["mpls_vpn_rd"]
-        places = self._placed(exporter, rd, exporters, texts)
-        for side in SIDES:
-            if any(name in c.layout for name in self._fields(side)):
-                self._fill_side(c, side, places, texts)
+            self._ladder.install(self.snapshot)
+        who, rd = self._who(c, exporters), c["mpls_vpn_rd"]
+        self._ladder.place(who, rd, exporters, texts)
+        sides = [side for side in SIDES if any(name in c.layout for name in self._fields(side))]
+        # All are matched first: a record's own next hop chooses paths, not the one it is given.
+        matches = [self._match(c, side, who) for side in sides]
+        for side, match in zip(sides, matches, strict=True):
+            self._fill_side(c, side, match, who, texts)
 
     def _fields(self, side: _Side) -> Iterable[str]:
         yield from (name for name, _ in (*side.numbers, *side.texts))
@@ -185,130 +193,163 @@ class RouteJoin:
         if self._plan.networks != "flows":
             yield side.mask
             yield side.next_hop
+        yield side.roa
         yield side.rung
 
     # -- where to look -----------------------------------------------------------------------------
 
-    def _placed(self, exporter: U64, rd: U64, exporters: Exporters, texts: Interner) -> U64:
-        places = self._places.get_many(exporter, rd)
-        missing = np.flatnonzero(places == MISSING)
-        if missing.size:
-            pairs = np.unique(np.stack((exporter[missing], rd[missing])), axis=1)
-            for e, r in pairs.T.tolist():
-                self._place(e, r, exporters.address(e), texts[r])
-            places = self._places.get_many(exporter, rd)
-        return places
+    def _who(self, c: Columns, exporters: Exporters) -> U64:
+        """(n,) whose routes are asked for: the exporter's, or those that the agent map names."""
+        agents, exporter = self._plan.agents, c["_exporter"]
+        if agents is None:
+            return exporter
+        six = ~_is_v4(c["dst_host"])
+        a = exporter << np.uint64(1) | six
+        b = np.zeros(c.n, np.uint64)
+        for name, shift in (("in_iface", 32), ("out_iface", 0)):
+            if name in agents.fields:
+                b |= (c[name] & np.uint64(0xFFFFFFFF)) << np.uint64(shift)
+        rows = self._agents.get_many(a, b)
+        if (rows == MISSING).any():
+            self._ask_agents(agents, exporters, a[rows == MISSING], b[rows == MISSING])
+            rows = self._agents.get_many(a, b)
+        return exporter | rows << np.uint64(AGENT_SHIFT)
 
-    def _place(self, exporter: int, rd_id: int, address: str, rd: bytes) -> None:
-        """Where records of an exporter and RD are looked up."""
-        place = fall_back = NOWHERE
-        rung: int = Rung.NO_SNAPSHOT
-        if (s := self.snapshot) is not None:
-            rung = Rung.NO_ROUTER
-            router = s.routers.get(address_words(self._routers(address)))
-            if router is not None:
-                number = rd_number(rd.decode())
-                if number is not None:
-                    place = s.instances.get(Instance(router, number), NOWHERE)
-                    rung = Rung.INSTANCE if number else Rung.GLOBAL
-                if self._plan.global_fall_back and number != 0:
-                    fall_back = s.instances.get(Instance(router, 0), NOWHERE)
-                if place == NOWHERE:
-                    rung = Rung.NO_TABLE
-                rung |= Rung.STALE if s.stale[router] else 0
-        self._places.put(exporter, rd_id, place)
-        self._fall_backs.put(exporter, rd_id, fall_back)
-        self._rungs.put(exporter, rd_id, int(rung))
+    def _ask_agents(self, agents: AgentMap, exporters: Exporters, a: U64, b: U64) -> None:
+        if len(self._agents) > MOST_AGENTS:
+            self._agents = Index()
+        a, b = np.unique(np.stack((a, b)), axis=1)
+        exporter = (a >> np.uint64(1)).astype(np.int64)
+        candidates = Candidates(
+            exporters.hi[exporter],
+            exporters.lo[exporter],
+            b >> np.uint64(32),
+            b & np.uint64(0xFFFFFFFF),
+            np.asarray(a & np.uint64(1), np.bool_),
+        )
+        found = agents.rows(candidates) + 1
+        for key, interfaces, row in zip(a.tolist(), b.tolist(), found.tolist(), strict=True):
+            self._agents.put(key, interfaces, row)
 
     # -- what is found -----------------------------------------------------------------------------
 
-    def _fill_side(self, c: Columns, side: _Side, places: U64, texts: Interner) -> None:
-        match = self._match(c, c[side.host], places)
+    def _match(self, c: Columns, side: _Side, who: U64) -> _Match:
+        """The routes of the addresses of a side."""
+        hi, lo = c[side.host]
+        s, rd = self.snapshot, c["mpls_vpn_rd"]
+        match = _Match.none(hi.size)
+        if s is None:
+            return match
+        payload, plen, found = match.payload, match.plen, match.found
+        payload[:], plen[:] = look_up(s.forest, self._ladder.tables(0, who, rd), hi, lo)
+        found[payload != k.NO_ROUTE] = 0
+        for rung in range(1, len(self._ladder)):
+            lost = np.flatnonzero(payload == k.NO_ROUTE)
+            if not lost.size:
+                break
+            tables = self._ladder.tables(rung, who[lost], rd[lost])
+            payload[lost], plen[lost] = look_up(s.forest, tables, hi[lost], lo[lost])
+            found[lost[payload[lost] != k.NO_ROUTE]] = rung
+        if s.paths.size:
+            self._choose_paths(c, side, s, match)
+        if s.validated:
+            k.part_states(payload, match.state)
+        return match
+
+    def _choose_paths(self, c: Columns, side: _Side, s: Snapshot, match: _Match) -> None:
+        """Of several paths (ADD-PATH) the one that the router took, which it tells of destinations
+        alone; else the first.
+        """
+        if side.next_hop and side.next_hop in c.layout:
+            hop_hi, hop_lo = c[side.next_hop]
+            k.choose_paths(
+                match.payload, match.plen, s.paths, s.path_begin, s.columns.next_hop_hi,
+                s.columns.next_hop_lo, hop_hi, hop_lo,
+            )  # fmt: skip
+            match.found[match.payload == k.NO_ROUTE] = NOT_FOUND
+        else:
+            k.first_paths(match.payload, s.paths, s.path_begin)
+
+    def _fill_side(self, c: Columns, side: _Side, match: _Match, who: U64, texts: Interner) -> None:
         if side.rung in c.layout:
-            self._fill_rung(c, side, match, texts)
+            rungs = self._ladder.labels(who, c["mpls_vpn_rd"], match.found, texts)
+            c[side.rung][:] = rungs
+        if side.roa in c.layout:
+            self._fill_roa(c[side.roa], match, texts)
         if self.snapshot is not None:
             self._fill_texts(c, side, match.payload, self.snapshot, texts)
-        columns = self.snapshot.columns if self.snapshot is not None else _NO_COLUMNS
-        self._take(c, side.numbers, columns, match.payload, k.take_always)
-        as_payload, take = self._by(self._plan.as_numbers, c, side, match)
-        self._take(c, self._as_fields(side), columns, as_payload, take)
+        _take(c, side.numbers, self._columns, match.payload, k.take_always)
+        # AS numbers before networks: both compare with the record's own mask.
+        if self._plan.as_numbers != "flows":
+            self._fill_as_numbers(c, side, match)
         if self._plan.networks != "flows":
-            self._fill_networks(c, side, columns, match)
+            self._fill_networks(c, side, match, who)
 
-    def _match(self, c: Columns, address: U64, places: U64) -> _Match:
-        """The routes of (2, n) addresses."""
-        hi, lo = address
-        n = hi.size
-        s = self.snapshot
-        if s is None:
-            return _Match(np.full(n, k.NO_ROUTE), np.zeros(n, np.uint8), np.zeros(n, np.bool_))
-        payload, plen = look_up(s.forest, places.view(np.int64), hi, lo)
-        fell_back = np.zeros(n, np.bool_)
-        if self._plan.global_fall_back:
-            lost = np.flatnonzero(payload == k.NO_ROUTE)
-            again = self._fall_backs.get_many(c["_exporter"][lost], c["mpls_vpn_rd"][lost])
-            payload[lost], plen[lost] = look_up(s.forest, again.view(np.int64), hi[lost], lo[lost])
-            fell_back[lost] = payload[lost] != k.NO_ROUTE
-        if s.paths.size:
-            hop = c["peer_dst_ip"] if "peer_dst_ip" in c.layout else np.zeros((2, n), np.uint64)
-            k.choose_paths(
-                payload, plen, s.paths, s.path_begin, s.columns.next_hop_hi, s.columns.next_hop_lo,
-                hop[0], hop[1],
-            )  # fmt: skip
-        return _Match(payload, plen, fell_back)
+    def _fill_roa(self, out: U64, match: _Match, texts: Interner) -> None:
+        """The validation state, empty without a route or where nothing validates."""
+        validated = self.snapshot is not None and self.snapshot.validated
+        ids = texts.add_all(code.encode() for code in STATE_CODES)
+        told = validated & (match.payload != k.NO_ROUTE)
+        out[:] = np.where(told, ids[match.state], np.uint64(0))
 
-    def _as_fields(self, side: _Side) -> Iterable[tuple[str, str]]:
-        if self._plan.as_numbers == "flows":
-            return ()
+    def _fill_as_numbers(self, c: Columns, side: _Side, match: _Match) -> None:
         keep = self._plan.peer_source_as
-        return (pair for pair in side.as_numbers if keep or pair[0] != "peer_src_as")
+        fields = [pair for pair in side.as_numbers if keep or pair[0] != "peer_src_as"]
+        if self._plan.as_numbers == "routes":
+            _take(c, fields, self._columns, match.payload, k.take_always)
+            return
+        file = self._plan.networks_file
+        payload, rows, _ = self._longest(c, side, match, None if file is None else file.with_as)
+        _take(c, fields, self._columns, payload, k.take_if_found)
+        if file is not None:
+            _take(c, fields, file.columns, rows, k.take_if_found)
 
-    def _by(self, method: Method, c: Columns, side: _Side, match: _Match) -> tuple[U32, _Take]:
-        """Routes that count by a method, and what becomes of a field where none does."""
-        if method != "longest":
-            return match.payload, k.take_always
-        payload = match.payload.copy()
-        k.drop_shorter(payload, match.plen, c[side.mask])
-        return payload, k.take_if_found
+    def _longest(
+        self, c: Columns, side: _Side, match: _Match, forest: Forest | None
+    ) -> tuple[U32, U32, U8]:
+        """Attribute sets (n,) and rows of the networks file (n,) that count, NO_ROUTE where not;
+        and the lengths of the rows' prefixes.
+        """
+        payload, mask = match.payload.copy(), c[side.mask]
+        if forest is None:
+            k.drop_shorter(payload, match.plen, mask)
+            return payload, _Match.none(0).payload, _Match.none(0).plen
+        rows, plen = find(forest, c[side.host])
+        k.choose_longest(payload, match.plen, rows, plen, mask)
+        return payload, rows, plen
 
-    def _take(
-        self,
-        c: Columns,
-        fields: Iterable[tuple[str, str]],
-        columns: AttributeColumns,
-        payload: U32,
-        take: _Take,
+    def _fill_networks(self, c: Columns, side: _Side, match: _Match, who: U64) -> None:
+        file, mask = self._plan.networks_file, c[side.mask]
+        if self._plan.networks == "routes":
+            self._fill_next_hop(c, side, match, match.payload, who, k.take_always)
+            mask[:] = np.where(match.payload != k.NO_ROUTE, match.plen, np.uint64(0))
+            return
+        payload, rows, plen = self._longest(c, side, match, None if file is None else file.every)
+        self._fill_next_hop(c, side, match, payload, who, k.take_if_found)
+        mask[:] = np.where(payload != k.NO_ROUTE, match.plen, mask)
+        if file is None:
+            return
+        mask[:] = np.where(rows != k.NO_ROUTE, plen, mask)
+        if side.next_hop and side.next_hop in c.layout and file.columns.origin_as.size:
+            hop = file.columns.next_hop_hi | file.columns.next_hop_lo
+            told = rows.copy()
+            told[hop[np.where(rows == k.NO_ROUTE, 0, rows)] == 0] = k.NO_ROUTE
+            _take_hop(c[side.next_hop], file.columns, told, k.take_if_found)
+
+    def _fill_next_hop(
+        self, c: Columns, side: _Side, match: _Match, payload: U32, who: U64, take: _Take
     ) -> None:
-        for name, column in fields:
-            if name in c.layout:
-                take(payload, getattr(columns, column), c[name])
-
-    def _fill_networks(
-        self, c: Columns, side: _Side, columns: AttributeColumns, match: _Match
-    ) -> None:
-        payload, take = self._by(self._plan.networks, c, side, match)
-        if side.next_hop and side.next_hop in c.layout:
-            take(payload, columns.next_hop_hi, c[side.next_hop][0])
-            take(payload, columns.next_hop_lo, c[side.next_hop][1])
-        # Last: `longest` compares with the record's own mask.
-        mask = c[side.mask]
-        found = payload != k.NO_ROUTE
-        kept = mask if take is k.take_if_found else np.uint64(0)
-        mask[:] = np.where(found, match.plen, kept)
-
-    def _fill_rung(self, c: Columns, side: _Side, match: _Match, texts: Interner) -> None:
-        rung = self._rungs.get_many(c["_exporter"], c["mpls_vpn_rd"])
-        stale, rung = rung & np.uint64(Rung.STALE), rung & np.uint64(Rung.STALE - 1)
-        without = (rung <= Rung.GLOBAL) & (match.payload == k.NO_ROUTE)
-        rung = np.where(without, np.uint64(Rung.NO_ROUTE), rung)
-        rung = np.where(match.fell_back, np.uint64(Rung.FALL_BACK), rung) | stale
-        c[side.rung][:] = self._rung_ids(texts)[rung.astype(np.int64)]
-
-    def _rung_ids(self, texts: Interner) -> U64:
-        """(16,) interned labels of rungs, those of stale routes in the upper half."""
-        labels = [r.label for r in Rung if r is not Rung.STALE]
-        labels += [""] * (Rung.STALE - len(labels))
-        return texts.add_all(x.encode() for x in (*labels, *(f"{x}, stale" for x in labels)))
+        if not side.next_hop or side.next_hop not in c.layout:
+            return
+        hops = payload
+        if self._followed is not None and self.snapshot is not None:
+            rd = c["mpls_vpn_rd"]
+            within = self._ladder.in_global(who, rd, match.found) & (payload != k.NO_ROUTE)
+            at = np.flatnonzero(within)
+            hi, lo = c[side.host]
+            hops = payload.copy()
+            hops[at] = self._followed.last(payload[at], hi[at], lo[at])
+        _take_hop(c[side.next_hop], self._columns, hops, take)
 
     # -- texts -------------------------------------------------------------------------------------
 
@@ -335,6 +376,30 @@ class RouteJoin:
         ids = self._ids[kind]
         found = np.unique(payload[payload != k.NO_ROUTE])
         new = found[ids[found] == k.UNSET]
-        render = _TEXTS[kind]
+        render, shape = TEXTS[kind], self._plan.shape
         decoded = (decode_attributes(s.attribute_set(i)) for i in new.tolist())
-        ids[new] = texts.add_all(render(a).encode() for a in decoded)
+        ids[new] = texts.add_all(render(a, shape).encode() for a in decoded)
+
+
+def _is_v4(address: U64) -> npt.NDArray[np.bool_]:
+    """(n,) whether (2, n) addresses are of IPv4."""
+    return np.asarray((address[0] == 0) & (address[1] >> np.uint64(32) == 0xFFFF), np.bool_)
+
+
+def _take(
+    c: Columns,
+    fields: Iterable[tuple[str, str]],
+    columns: AttributeColumns,
+    payload: U32,
+    take: _Take,
+) -> None:
+    """Fill fields (name, column) by attribute set."""
+    for name, column in fields:
+        if name in c.layout:
+            take(payload, getattr(columns, column), c[name])
+
+
+def _take_hop(out: U64, columns: AttributeColumns, payload: U32, take: _Take) -> None:
+    """Fill (2, n) addresses with the next hops of attribute sets."""
+    take(payload, columns.next_hop_hi, out[0])
+    take(payload, columns.next_hop_lo, out[1])

@@ -1,7 +1,8 @@
 """An ingest shard at work: receive, decode, fold and hand over in one thread; exchange templates
 with the store in another.
 
-It knows no Ray. Aggregators are reached through a `Transport`, the store through `Knowledge`.
+It knows no Ray. Aggregators are reached through a `Transport`, the store through `Knowledge`, RIB
+groups through `Routes`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 from flowray.clock import Clock, Rising, wall_clock
 from flowray.ingest.collector import Collector
 from flowray.ingest.delivery import Delivery, Transport
+from flowray.ingest.following import Follower, Routes
 from flowray.ingest.knowledge import Entry, from_entry, to_entry
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.receive import Receiver
@@ -66,6 +68,7 @@ class Shard:
         transport: Transport,
         knowledge: Knowledge,
         *,
+        routes: Routes | None = None,
         listen: Sequence[str] | None = None,
         clock: Clock = wall_clock,
     ) -> None:
@@ -78,6 +81,8 @@ class Shard:
         places = [(plan.name, p) for plan in program.views for p in range(plan.partitions)]
         self._delivery = Delivery(self._collector, transport, places)
         self._knowledge = knowledge
+        groups = [group.name for group in program.settings.route_groups]
+        self._follower = None if routes is None else Follower(routes, groups)
         self._receiver: Receiver | None = None
         self._interval = program.settings.cluster.hand_over / 1e9
         self._memory = program.settings.cluster.shard_memory
@@ -108,6 +113,8 @@ class Shard:
         """
         warm(self._program)
         self._pull()
+        if self._follower is not None:
+            self._follower.pull()
         self._install()
         listen = self._program.settings.listen
         self._receiver = Receiver(
@@ -123,6 +130,10 @@ class Shard:
             thread = threading.Thread(target=run, name=f"{self.name}-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
+        if self._follower is not None:
+            follow, name = self._follower.run, f"{self.name}-routes"
+            # Not joined at the end: it may wait for a group that is away.
+            threading.Thread(target=follow, args=(self._stop,), name=name, daemon=True).start()
 
     def drain(self, timeout: float = 30.0, *, final: bool = False) -> dict[str, Any]:
         """Stop receiving, hand over all, wait until it is acknowledged; the figures of the end.
@@ -220,6 +231,8 @@ class Shard:
             self._ask_now.set()
 
     def _install(self) -> None:
+        if self._follower is not None and self._collector.join is not None:
+            self._follower.install(self._collector.join)
         while not self._news.empty():
             news = self._news.get()
             if isinstance(news, int):
@@ -370,6 +383,7 @@ class Shard:
             "exporters_not_told_apart": c.exporters.overflowed,
             "templates": len(c.decoder.templates),
             "installed": self.installed,
+            **self._route_figures(),
             "pending_rows": c.pending_rows,
             "octets_held": c.nbytes,
             "full_seconds": round(self._full_seconds, 3),
@@ -382,4 +396,22 @@ class Shard:
             "last_error": self.last_error,
             "thread_seconds": round(self._cpu_seconds, 3),
             "cpu_seconds": round(time.process_time(), 3),
+        }
+
+    def _route_figures(self) -> dict[str, Any]:
+        join, f, now = self._collector.join, self._follower, self._clock()
+        joined = {
+            group: {
+                "epoch": s.epoch,
+                "generation": s.generation,
+                "age_seconds": round((now - s.as_of_ns) / 1e9, 3),
+                "stale": group in join.lost,
+            }
+            for group, s in (join.snapshots.items() if join else ())
+        }
+        return {
+            "joined": joined,
+            "snapshots": f.pulls if f else 0,
+            "snapshot_age_seconds": max((g["age_seconds"] for g in joined.values()), default=0.0),
+            "snapshot_failures": f.failures if f else 0,
         }

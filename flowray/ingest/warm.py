@@ -11,7 +11,6 @@ from flowray.views.view import Partial
 from flowray.wire.packets import PacketBatch
 
 RECORDS, KEYS = 64, 16
-EXPORTER = "192.0.2.1"
 
 
 def warm(program: Program) -> None:
@@ -32,10 +31,13 @@ def warm_aggregator(program: Program, view: str) -> None:
 
 def _partials(program: Program) -> list[Partial]:
     from flowray.generate.bench import MIX, bench_traffic
+    from flowray.rib.warm import ROUTER, snapshot_of
 
     collector = Collector(program, "warm")
+    if collector.join is not None:
+        collector.join.install(snapshot_of(program))
     made = bench_traffic(RECORDS, distinct=KEYS, mix=MIX)
-    exporter = np.full(len(made), collector.exporters.intern_one(EXPORTER), np.uint32)
+    exporter = np.full(len(made), collector.exporters.intern_one(ROUTER), np.uint32)
     batch = PacketBatch(made.buffer, made.offset, made.length, exporter, made.time_ns)
     collector.feed(batch)
     return collector.hand_over(int(made.time_ns[-1]))

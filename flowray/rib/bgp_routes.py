@@ -68,7 +68,7 @@ class BgpRoutes:
     def take(self, output: Output, now_ns: int) -> list[Output]:
         """Act on an output of the session; what the session says to that."""
         if isinstance(output, Opened):
-            self._opened(output)
+            self._opened(output, now_ns)
         elif isinstance(output, UpdatesReceived):
             return self._updated(output.updates, now_ns)
         elif isinstance(output, RefreshMark):
@@ -77,11 +77,11 @@ class BgpRoutes:
             self._ended(output, now_ns)
         return []
 
-    def _opened(self, output: Opened) -> None:
+    def _opened(self, output: Opened, now_ns: int) -> None:
         address, port = self.session.peer, self.session.port
         peer = Peer("bgp", address, port, address, str(output.open.bgp_id), output.open.peer_as)
         self._contexts = output.negotiated.contexts()
-        self._number = self._rib.open(peer)
+        self._number = self._rib.open(peer, now_ns)
         self._rib.adopt(self._number)
         log.info("bgp peer %s: session of AS %d, %s", address, peer.asn, peer.bgp_id)
 
@@ -99,7 +99,7 @@ class BgpRoutes:
         changes = self._rib.apply(
             peers, events, updates.buf, self._contexts.add_path[updates.context]
         )
-        self._journal.changed(self._rib, events, changes, updates)
+        self._journal.changed(events, changes, updates)
         self._complete(events.family[events.action == Action.END_OF_RIB], now_ns)
         if reset is not None:
             return self._reset(parsed, reset, updates, now_ns)
@@ -140,7 +140,7 @@ class BgpRoutes:
         """End-of-RIB: of restored routes, those not announced again are gone."""
         assert self._number is not None
         for family in families.tolist():
-            self._journal.removed(self._rib, self._rib.end_restart(self._number, family), now_ns)
+            self._journal.removed(self._rib.end_restart(self._number, family), now_ns)
 
     def _refreshed(self, output: RefreshMark, now_ns: int) -> None:
         if self._number is None:
@@ -149,10 +149,10 @@ class BgpRoutes:
             self._rib.begin_refresh(self._number, output.family)
         else:
             removed = self._rib.end_refresh(self._number, output.family)
-            self._journal.removed(self._rib, removed, now_ns)
+            self._journal.removed(removed, now_ns)
 
     def _ended(self, output: Ended, now_ns: int) -> None:
         log.info("bgp peer %s: session over, %s", self.session.peer, output.reason)
         if self._number is not None:
-            self._journal.removed(self._rib, self._rib.drop(self._number), now_ns)
+            self._journal.removed(self._rib.drop(self._number), now_ns)
             self._number = None

@@ -1,11 +1,13 @@
 """A BGP session as a state machine without I/O: octets and time in, what happened out.
 
 The speaker is passive: it waits for the peer's connection and for its OPEN before it sends its own
-(RFC 4271 section 8.2.2, Active with the DelayOpenTimer running), and it never sends routes.
+(RFC 4271 section 8.2.2, Active with the DelayOpenTimer running), and it never sends routes: it only
+asks for those of all route targets.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias
@@ -13,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from flowray.rib.bgp_negotiation import BgpSettings, Negotiated, negotiate, our_open
+from flowray.wire.bgp.as_path import SegmentType
 from flowray.wire.bgp.events import U8, Updates
 from flowray.wire.bgp.families import FAMILIES, UNKNOWN_FAMILY, family_index
 from flowray.wire.bgp.message_kernels import HEADER, PLAIN_LIMIT
@@ -28,12 +31,14 @@ from flowray.wire.bgp.messages import (
     RouteRefresh,
     Walked,
     encode_end_of_rib,
+    encode_every_route_target,
     shutdown_communication,
 )
-from flowray.wire.bgp.open import Open
+from flowray.wire.bgp.open import Open, two_octet_as
 
 _SECOND = 1_000_000_000
 _NEVER = (1 << 63) - 1
+_TARGETS = family_index(1, 132)
 _KEEPALIVES_PER_HOLD_TIME = 3  # RFC 4271 section 10
 
 Ender: TypeAlias = Literal["local", "remote", "transport"]
@@ -256,12 +261,22 @@ class BgpSession:
         if not self._hold_ns:
             self._expires_ns = _NEVER
         assert self.negotiated is not None
-        if self.negotiated.restart is None:
-            return [Established()]
-        # A peer that restarts waits for these before it chooses its own routes (RFC 4724 section
-        # 4.1), though there is nothing that we would tell.
-        marks = (encode_end_of_rib(*_numbers(f)) for f in self.negotiated.families)
-        return [Established(), Send(b"".join(marks))]
+        if octets := self._all_we_tell(self.negotiated):
+            return [Established(), Send(octets)]
+        return [Established()]
+
+    def _all_we_tell(self, agreed: Negotiated) -> bytes:
+        """That we want the routes of every route target, which a peer that knows of targets would
+        hold back (RFC 4684 section 3), and that these are all our routes: a peer that restarts
+        waits for that before it chooses its own (RFC 4724 section 4.1).
+        """
+        wanted, marked = b"", agreed.families if agreed.restart is not None else ()
+        if _TARGETS in agreed.families:
+            internal = agreed.local_as == agreed.peer_as
+            path = b"" if internal else _path(agreed)
+            wanted = encode_every_route_target(self._settings.router_id, path, internal=internal)
+            marked = marked or (_TARGETS,)
+        return wanted + b"".join(encode_end_of_rib(*_numbers(f)) for f in marked)
 
     def _on_refresh(self, refresh: RouteRefresh) -> list[Output]:
         assert self.negotiated is not None
@@ -327,6 +342,13 @@ def _updates(buf: U8, walked: Walked, now_ns: int) -> Updates:
 
 def _numbers(family: int) -> tuple[int, int]:
     return FAMILIES[family].afi, FAMILIES[family].safi
+
+
+def _path(agreed: Negotiated) -> bytes:
+    """Our AS number as the value of AS_PATH."""
+    if agreed.four_octets:
+        return struct.pack(">BBI", SegmentType.SEQUENCE, 1, agreed.local_as)
+    return struct.pack(">BBH", SegmentType.SEQUENCE, 1, two_octet_as(agreed.local_as))
 
 
 def _mark(refresh: RouteRefresh, subtype: Refresh) -> bytes:

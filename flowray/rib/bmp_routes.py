@@ -91,19 +91,17 @@ class BmpRoutes:
             if told := self._complaints.due(CAUSES[cause], count, now_ns):
                 router = self.session.address
                 log.warning("bmp router %s: %d malformed UPDATE (%s)", router, told, CAUSES[cause])
-        peers = self._number_of(output.peers)
+        peers = self._number_of(output.peers, now_ns)
         events = parsed.events
         add_path = contexts.add_path[updates.context]
         changes = self._rib.apply(peers, events, updates.buf, add_path)
-        self._journal.changed(self._rib, events, changes, updates)
+        self._journal.changed(events, changes, updates)
         for row in np.flatnonzero(events.action == Action.END_OF_RIB).tolist():
             number = int(peers[events.message[row]])
-            self._journal.removed(
-                self._rib, self._rib.end_restart(number, int(events.family[row])), now_ns
-            )
+            self._journal.removed(self._rib.end_restart(number, int(events.family[row])), now_ns)
 
     def _number_of(
-        self, peers: np.ndarray[tuple[int], np.dtype[np.int64]]
+        self, peers: np.ndarray[tuple[int], np.dtype[np.int64]], now_ns: int
     ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Numbers in the RIB of peers of the session; those that had no routes yet are opened."""
         known = len(self.session.peers)
@@ -113,7 +111,7 @@ class BmpRoutes:
         numbers = self._numbers[peers]
         if (numbers < 0).any():
             for index in np.unique(peers[numbers < 0]).tolist():
-                number = self._rib.open(self._peer(self.session.peers[index]))
+                number = self._rib.open(self._peer(self.session.peers[index]), now_ns)
                 self._rib.adopt(number)
                 self._numbers[index] = number
             numbers = self._numbers[peers]
@@ -138,4 +136,4 @@ class BmpRoutes:
             if peer.index < self._numbers.size and self._numbers[peer.index] >= 0:
                 number = int(self._numbers[peer.index])
                 self._numbers[peer.index] = -1
-                self._journal.removed(self._rib, self._rib.drop(number), now_ns)
+                self._journal.removed(self._rib.drop(number), now_ns)

@@ -24,6 +24,7 @@ from flowray.rib.rib import Rib
 from flowray.rib.streams import Stream
 from flowray.route_fields import Protocol
 from flowray.settings.model import Settings
+from flowray.wire.bgp.families import FAMILIES
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ class RouteCollector:
         """Messages that were not taken or that RFC 7606 has a word on, by cause."""
         self._settings = settings
         self._streams = streams
-        self._journal = Journal(streams, labels)
+        shared = settings.routes.next_hops == "shared"
+        self._journal = Journal(self.rib, streams, labels, share_next_hops=shared)
+        self.rib.before_compaction = self._journal.settle
         self._feeds: dict[Protocol, list[Feed]] = {"bgp": [], "bmp": []}
         self._stale: dict[tuple[int, bool], int] = {}
         self._tidy_ns = 0
@@ -81,12 +84,17 @@ class RouteCollector:
 
     # -- time --------------------------------------------------------------------------------------
 
+    @property
+    def journal(self) -> Journal:
+        """Where what happens is written."""
+        return self._journal
+
     def advance(self, now_ns: int) -> None:
         """Let time pass: dumps that are due are written, stale routes end."""
         for protocol, schedule in self._dumps.items():
             for due in schedule.due(now_ns):
                 routers = [router for router in self._routers(protocol) if due.takes(router[0])]
-                self._journal.dump(protocol, self.rib, routers, due.time_ns, schedule.every)
+                self._journal.dump(protocol, routers, due.time_ns, schedule.every)
                 window = due.time_ns, due.time_ns + schedule.every
                 self._streams[f"{protocol}_dump"].flush(now_ns, window)
         if now_ns >= self._tidy_ns:
@@ -116,10 +124,11 @@ class RouteCollector:
                 self._stale[place] = since_ns
                 continue
             log.warning("%s peer %s: stale routes end", tables.peer.protocol, tables.peer.address)
-            self._journal.removed(self.rib, self.rib.expire(tables.number), now_ns)
+            self._journal.removed(self.rib.expire(tables.number), now_ns)
 
     def flush(self, now_ns: int) -> None:
         """Commit the rows of message logs."""
+        self._journal.settle()
         for name, stream in self._streams.items():
             if name.endswith("_log"):
                 stream.flush(now_ns)
@@ -145,6 +154,7 @@ class RouteCollector:
             "stale_peers": sum(tables.stale for tables in self.rib.peers()),
             "routes": sum(tables.routes for tables in self.rib.peers()),
             "table_octets": sum(tables.nbytes for tables in self.rib.peers()),
+            "families": self._families(),
             "attribute_sets": len(self.rib.store),
             "attribute_octets": self.rib.store.nbytes,
             "refused": dict(self.refusals),
@@ -154,6 +164,16 @@ class RouteCollector:
                 for name, s in self._streams.items()
             },
         }
+
+    def _families(self) -> dict[str, dict[str, int]]:
+        """Routes and octets of the tables of each family."""
+        found: dict[str, dict[str, int]] = {}
+        for tables in self.rib.peers():
+            for family, table in tables.tables.items():
+                sums = found.setdefault(FAMILIES[family].name, {"routes": 0, "octets": 0})
+                sums["routes"] += len(table)
+                sums["octets"] += table.nbytes
+        return found
 
 
 def bgp_settings(settings: Settings, recorded: bool = False) -> BgpSettings:

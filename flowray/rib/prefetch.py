@@ -13,7 +13,7 @@ def _prefetch(typingctx: Any, column: Any, p: Any) -> Any:
     del typingctx, p
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        from llvmlite import ir
+        from llvmlite import ir  # type: ignore[import-untyped]
 
         octet, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         array = context.make_array(signature.args[0])(context, builder, args[0])

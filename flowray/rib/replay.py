@@ -8,6 +8,7 @@ from flowray.rib.bgp_session import BgpSession, Ended, Output
 from flowray.rib.bmp_routes import BmpRoutes
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.collector import RouteCollector, bgp_settings, bmp_settings
+from flowray.rib.roa import load_roas
 from flowray.rib.snapshot import Publisher, Snapshot
 from flowray.route_fields import Protocol
 from flowray.settings.model import Settings
@@ -33,6 +34,15 @@ def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
+def validate(publisher: Publisher, settings: Settings) -> None:
+    """Have a publisher tell the validation states that the configuration asks for. Raises
+    ConfigError.
+    """
+    if settings.routes.roas is not None:
+        bgp = settings.listen.bgp
+        publisher.validate_with(load_roas(settings.routes.roas), 0 if bgp is None else bgp.local_as)
+
+
 class RouteReplay:
     """Feeds a collector from captures, where nobody answers and no timer ends a session, and
     publishes what flows are joined with.
@@ -47,6 +57,7 @@ class RouteReplay:
         self._bmp: dict[tuple[str, int], BmpRoutes] = {}
         self._refused: set[tuple[str, int]] = set()
         self._publisher = Publisher(collector.rib, "replay", settings.routes.join.policy_views)
+        validate(self._publisher, settings)
         self._published = -1
 
     def feed(self, batch: SegmentBatch) -> None:
@@ -130,8 +141,11 @@ class RouteReplay:
 
     def news(self, now_ns: int) -> Snapshot | None:
         """A snapshot of the routes if they have changed since the last one."""
-        rib = self.collector.rib
-        if rib.generation == self._published:
+        if self.collector.rib.generation == self._published:
             return None
-        self._published = rib.generation
+        return self.publish(now_ns)
+
+    def publish(self, now_ns: int) -> Snapshot:
+        """A snapshot of the routes."""
+        self._published = self.collector.rib.generation
         return self._publisher.publish(now_ns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ class PeerTables:
 
     `session` while one feeds them; without, they were restored from disk. `stale` as long as some
     of them may be such. `end_of_rib` are the families (index) whose initial routes are complete.
+    `since_ns` is when the session that feeds them began to, 0 where that is not known.
     """
 
     peer: Peer
@@ -36,6 +37,7 @@ class PeerTables:
     end_of_rib: set[int] = field(default_factory=set)
     session: bool = True
     stale: bool = False
+    since_ns: int = 0
 
     @property
     def routes(self) -> int:
@@ -52,8 +54,8 @@ class PeerTables:
 class Changes:
     """What a batch of UPDATEs changed: rows of `events` in order, and beside each the peer number
     (m,) int64, the attribute set (m,) uint32 and label stack (m,) uint64 that it announced, or
-    that the route had which it withdrew. Withdrawals of unknown routes are not among them.
-    `before` (m,) uint32 is the attribute set that the route had, NONE if there was none.
+    that the route had which it withdrew; and `before` (m,) uint32, the set that the route had, NONE
+    where there was none. Withdrawals of unknown routes are not among them.
     """
 
     rows: I64
@@ -81,16 +83,18 @@ class Rib:
         self.store = AttributeStore()
         self.generation = 0
         self.compactions = 0
+        self.before_compaction: Callable[[], None] | None = None
+        """Called before attribute ids change, for who still has old ones."""
         self._peers: list[PeerTables | None] = []
         self._free: list[int] = []
         self._compact_at = COMPACT_FLOOR
 
     # -- peers -------------------------------------------------------------------------------------
 
-    def open(self, peer: Peer) -> int:
+    def open(self, peer: Peer, now_ns: int = 0) -> int:
         """Make room for the routes of a peer; its number."""
         number = self._free.pop() if self._free else len(self._peers)
-        tables = PeerTables(peer, number)
+        tables = PeerTables(peer, number, since_ns=now_ns)
         if number == len(self._peers):
             self._peers.append(tables)
         else:
@@ -161,8 +165,8 @@ class Rib:
         `add_path` (n,) uint64 the families with path identifiers, as in `Contexts`.
         """
         peer = peers[events.message]
-        old = np.full(len(events), NONE, np.uint32)
-        old_labels = np.zeros(len(events), np.uint64)
+        had = np.full(len(events), NONE, np.uint32)
+        had_labels = np.zeros(len(events), np.uint64)
         for group in _groups(peer, events.family):
             first = int(group[0])
             tables = self.peer(int(peer[first]))
@@ -178,19 +182,19 @@ class Rib:
             table = self._table(tables, family, with_paths)
             mark = tables.marks.setdefault(family, FIRST_MARK)
             before = table.apply(events, rows, buf, mark)
-            old[rows], old_labels[rows] = before.attributes, before.labels
+            had[rows], had_labels[rows] = before.attributes, before.labels
         self.generation += 1
         withdrawn = events.action == Action.WITHDRAW
         if not withdrawn.any():
             every = np.arange(len(events))
-            return Changes(every, peer, events.attributes, events.labels, old)
-        kept = np.flatnonzero(~withdrawn | (old != NONE))
+            return Changes(every, peer, events.attributes, events.labels, had)
+        kept = np.flatnonzero(~withdrawn | (had != NONE))
         return Changes(
             kept,
             peer[kept],
-            np.where(withdrawn, old, events.attributes)[kept],
-            np.where(withdrawn, old_labels, events.labels)[kept],
-            old[kept],
+            np.where(withdrawn, had, events.attributes)[kept],
+            np.where(withdrawn, had_labels, events.labels)[kept],
+            had[kept],
         )
 
     def _table(self, tables: PeerTables, family: int, add_path: bool) -> RouteTable:
@@ -236,6 +240,8 @@ class Rib:
         if 2 * used > live.size:
             self._compact_at = 2 * live.size
             return False
+        if self.before_compaction is not None:
+            self.before_compaction()
         remap = self.store.compact(live)
         for tables in self.peers():
             for table in tables.tables.values():

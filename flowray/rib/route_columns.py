@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowray.rib.native_columns import Column, column, distinct, indexed, numbers, taken
-from flowray.rib.next_hop_forms import NextHopForm
 from flowray.wire.bgp.attributes import Attributes
 from flowray.wire.bgp.distinguisher import rd_text
 from flowray.wire.bgp.events import I64, U8, U32, U64
@@ -61,7 +60,6 @@ class Routes:
     - `seq` (n,) uint64, `time_ns` (n,) int64: columns `seq` and `timestamp`
     - `log_type` (n,) uint8: `LogType`; None except in message logs
     - `arrival_ns` (n,) int64, `stale` (n,) bool, `roa` (n,) texts: or None if there are none
-    - `forms` (n,) uint8: how an IPv4 next hop is shown (`NextHopForm`), or None: all as told
     - `nlri`: buffer (uint8), and offsets and lengths (n,) int64 of the NLRI of routes that are not
       of prefixes; None if there are none
     """
@@ -82,7 +80,6 @@ class Routes:
     arrival_ns: I64 | None = None
     stale: npt.NDArray[np.bool_] | None = None
     roa: Sequence[str] | None = None
-    forms: U8 | None = None
     nlri: tuple[U8, I64, I64] | None = None
 
     def __len__(self) -> int:
@@ -105,7 +102,6 @@ def route_columns(
         **_of_peers(routes.peer, peers),
         **_of_prefixes(routes),
         **_of_attributes(index, sets),
-        "bgp_nexthop": _next_hops(index, sets, routes.forms),
         **_of_opaque(routes, index, sets),
     }
 
@@ -200,6 +196,7 @@ def _srv6(name: str) -> Callable[[Attributes], object]:
 
 
 _OF_ATTRIBUTES: Final[dict[str, Callable[[Attributes], object]]] = {
+    "bgp_nexthop": lambda a: a.next_hop_text,
     "as_path": lambda a: a.as_path_text,
     "comms": lambda a: a.communities_text,
     "ecomms": lambda a: a.extended_communities_text,
@@ -226,21 +223,6 @@ def _of_attributes(index: npt.NDArray[Any], sets: Sequence[Attributes]) -> dict[
     return {
         name: taken(name, index, [read(a) for a in sets]) for name, read in _OF_ATTRIBUTES.items()
     }
-
-
-def _next_hops(index: npt.NDArray[Any], sets: Sequence[Attributes], forms: U8 | None) -> Column:
-    if forms is None:
-        return taken("bgp_nexthop", index, [a.next_hop_text for a in sets])
-    pairs, index = np.unique(index.astype(np.int64) << 8 | forms, return_inverse=True)
-    return taken("bgp_nexthop", index, [_formed(sets[p >> 8], p & 0xFF) for p in pairs.tolist()])
-
-
-def _formed(sets: Attributes, form: int) -> str | None:
-    text = sets.next_hop_text
-    if text is None or form == NextHopForm.TOLD:
-        return text
-    plain = text.removeprefix("::ffff:")
-    return plain if form == NextHopForm.IPV4 else f"::ffff:{plain}"
 
 
 _OPAQUE: Final = np.array(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +16,18 @@ from typing import Any, TypeVar
 
 from flowray.clock import Clock, Rising, wall_clock
 from flowray.rib.collector import RouteCollector
+from flowray.rib.glass_answers import Answers
+from flowray.rib.group_glass import GroupGlass
+from flowray.rib.history import TableHistory
 from flowray.rib.journal import Labels
 from flowray.rib.listeners import bgp_listener, bmp_listener
+from flowray.rib.restore import restore, saved
 from flowray.rib.snapshot import Publisher, Snapshot
 from flowray.rib.streams import Stream
+from flowray.rib.warm import snapshot_of
 from flowray.settings.compile import Program
 from flowray.settings.routes import RouteGroup
+from flowray.views.checkpoint import Checkpoint, CheckpointError, State
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +56,7 @@ class RouteService:
         settings = program.settings
         self.group = group
         labels = Labels(program.labels, frozenset(settings.maps.labels_apply_to))
+        self._program = program
         self._settings = settings
         self._clock = Rising(clock)
         self._collector = RouteCollector(settings, streams, labels)
@@ -61,6 +69,22 @@ class RouteService:
         self._bmp = None
         if group.bmp is not None:
             self._bmp = bmp_listener(settings, group.bmp, self._collector, clock)
+        self._kept = Checkpoint(settings.state.path / "rib" / f"{group.name}.bin")
+        history = settings.routes.history
+        self._history = TableHistory(
+            settings.state.path / "rib" / "history" / group.name, history.every, history.keep, clock
+        )
+        self._glass = GroupGlass(
+            group.looking_glass,
+            Answers(
+                lambda question: self.look(lambda collector: question(collector.rib)),
+                labels.of,
+                self._history.at,
+            ),
+        )
+        self._saved = -1
+        self._saves = 0
+        self._restored = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"rib-{group.name}", daemon=True)
         self._writer = ThreadPoolExecutor(1, f"rib-{group.name}-sinks")
@@ -79,17 +103,24 @@ class RouteService:
     # -- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the listeners. Raises ListenError."""
+        """Load the kernels and the routes of before, then open the listeners. Raises ListenError,
+        and OSError for a state path that cannot be read.
+        """
+        snapshot_of(self._program)
+        self._restore()
         self._thread.start()
         self.ask(self._open)
         self.state = "running"
 
     def stop(self, communication: str = "the collector stops") -> dict[str, Any]:
-        """End all sessions, peers being told why, and flush the streams; the figures of the end."""
+        """Save the routes, end all sessions, peers being told why, and flush the streams; the
+        figures of the end.
+        """
         if self.state == "stopped" or not self._thread.is_alive():
             return self.status()
+        self._glass.close()
         self.ask(lambda: self._close(communication), STOP_SECONDS)
-        self._writer.submit(self._collector.store).result()
+        self._writer.submit(self._store)
         self._writer.shutdown()
         self._collector.close_streams()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -118,6 +149,16 @@ class RouteService:
         found: T = self.ask(lambda: work(self._collector), timeout)
         return found
 
+    def _restore(self) -> None:
+        """Have the routes that were there when the group ended, or was ended."""
+        try:
+            if (state := self._kept.load()) is not None:
+                self._restored = restore(self._collector.rib, state)
+        except CheckpointError as error:
+            aside = self._kept.set_aside()
+            self._failed(error)
+            log.error("rib %s: routes cannot be restored, see %s", self.group.name, aside)  # noqa: TRY400 - `_failed` has told it
+
     # -- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -130,15 +171,18 @@ class RouteService:
             if listener is not None:
                 await listener.start()
         self._beat()
-        interval = self._settings.routes.snapshot / 1e9
+        self._publish()
+        routes = self._settings.routes
         self._tasks = [
             self._loop.create_task(self._repeat(self._beat, BEAT_SECONDS)),
-            self._loop.create_task(self._repeat(self._publish, interval)),
+            self._loop.create_task(self._repeat(self._publish, routes.snapshot / 1e9)),
+            self._loop.create_task(self._repeat(self._save, routes.save / 1e9)),
         ]
 
     async def _close(self, communication: str) -> None:
         for task in self._tasks:
             task.cancel()
+        self._save()  # before sessions end, and their routes with them
         if self._bgp is not None:
             await self._bgp.stop(communication)
         if self._bmp is not None:
@@ -158,6 +202,7 @@ class RouteService:
         now_ns = self._clock()
         self._collector.advance(now_ns)
         self._collector.flush(now_ns)
+        self._glass.open()
         if self._written is None or self._written.done():
             self._written = self._writer.submit(self._store)
         self._note()
@@ -179,6 +224,22 @@ class RouteService:
         self._published = generation
         self._publishes += 1
         self._publish_seconds += time.thread_time() - began
+
+    def _save(self) -> None:
+        """Copy the routes if they have changed since, and have them written."""
+        generation = self._collector.rib.generation
+        if generation != self._saved:
+            self._saved = generation
+            self._writer.submit(self._write, saved(self._collector.rib), self._clock())
+
+    def _write(self, state: State, now_ns: int) -> None:
+        try:
+            self._kept.store(state)
+            self._saves += 1
+            self._history.add(self._kept.path, now_ns)
+        except Exception as error:  # noqa: BLE001 - the next time tries again
+            self._saved = -1
+            self._failed(error)
 
     def _failed(self, error: Exception) -> None:
         self.errors += 1
@@ -204,7 +265,17 @@ class RouteService:
             for name, listener in (("bgp", self._bgp), ("bmp", self._bmp))
             if listener is not None
         }
-        self._figures = {**self._collector.status(), "listeners": counters}
+        status = self._collector.status()
+        streams = status["streams"].values()
+        self._figures = {
+            **status,
+            "octets": sum(c["octets_received"] for c in counters.values()),
+            "connections_refused": sum(status["refused"].values()),
+            "messages_malformed": sum(status["malformed"].values()),
+            "rows": sum(stream["rows"] for stream in streams),
+            "rows_lost": sum(stream["lost"] for stream in streams),
+            "listeners": counters,
+        }
 
     def status(self) -> dict[str, Any]:
         """Figures that cost nothing, at most a second old."""
@@ -212,8 +283,14 @@ class RouteService:
         age = None if snapshot is None else (self._clock() - snapshot.as_of_ns) / 1e9
         return {
             "group": self.group.name,
+            "pid": os.getpid(),
             "state": self.state,
             **self._figures,
+            "restored": self._restored,
+            "saves": self._saves,
+            "epoch": "" if snapshot is None else snapshot.epoch,
+            "generation": 0 if snapshot is None else snapshot.generation,
+            "looking_glass": self._glass.status(),
             "snapshots": self._publishes,
             "snapshot_age_seconds": None if age is None else round(age, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),

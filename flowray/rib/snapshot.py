@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ import numpy.typing as npt
 from flowray.rib.lpm import MISSING, Forest, Intervals, Prefixes
 from flowray.rib.peers import Peer, PolicyView
 from flowray.rib.rib import PeerTables, Rib
+from flowray.rib.roa import RoaSet
 from flowray.rib.table import NONE, Rows
+from flowray.rib.validation import States, route_states
 from flowray.wire.bgp.attribute_store import AttributeColumns
 from flowray.wire.bgp.families import FAMILIES, Shape
 from flowray.wire.packets import address_words
@@ -29,6 +31,9 @@ I64 = npt.NDArray[np.int64]
 
 MANY_PATHS = 1 << 31
 """Bit of a payload that numbers a list of paths (ADD-PATH) instead of an attribute set."""
+
+STATE_SHIFT = 28
+"""Where the validation state (`RoaState`, 3 bits) stands in a payload, above the attribute set."""
 
 DEFAULT_VIEWS = (PolicyView.ADJ_RIB_IN_POST, PolicyView.LOC_RIB, PolicyView.ADJ_RIB_IN_PRE)
 """Policy views that flows are joined with, most preferred first. What a router sends to others
@@ -50,6 +55,7 @@ class Snapshot:
     - `routers`: number of a router by its address words, and by those of its BGP identifier
     - `instances`: table of the forest by routing instance
     - `stale` (routers,) bool: routes that no session keeps true at this time
+    - `validated`: whether payloads of the forest and `paths` tell validation states (`STATE_SHIFT`)
     - `paths` (p,) uint32 and `path_begin` (q + 1,) int64: attribute sets of the lists of paths
     - `arena`, `offset`: the attribute sets, for their texts
     """
@@ -61,6 +67,7 @@ class Snapshot:
     instances: dict[Instance, int]
     stale: npt.NDArray[np.bool_]
     forest: Forest
+    validated: bool
     paths: U32
     path_begin: I64
     columns: AttributeColumns
@@ -89,10 +96,22 @@ class _Half:
 
     sources: tuple[tuple[int, int, int], ...]
     prefixes: Prefixes
-    intervals: Intervals
     paths: list[U32]
+    states: States | None
+    intervals: Intervals = field(init=False)
     first: int = 0
     """Number of the first list of paths."""
+
+    def __post_init__(self) -> None:
+        self._number()
+
+    @property
+    def told(self) -> list[U32]:
+        """The lists of paths, with their states."""
+        if self.states is None:
+            return self.paths
+        pairs = zip(self.paths, self.states.paths, strict=True)
+        return [with_states(paths, states) for paths, states in pairs]
 
     def renumber(self, first: int) -> None:
         payload = self.prefixes.payload
@@ -100,8 +119,20 @@ class _Half:
         moved = payload[listed] - np.uint32(self.first) + np.uint32(first)
         payload = payload.copy()
         payload[listed] = moved
-        self.prefixes = replace(self.prefixes, payload=payload)
-        self.intervals, self.first = self.prefixes.intervals(), first
+        self.prefixes, self.first = replace(self.prefixes, payload=payload), first
+        self._number()
+
+    def _number(self) -> None:
+        prefixes = self.prefixes
+        if self.states is not None:
+            payload = with_states(prefixes.payload, self.states.prefixes)
+            prefixes = replace(prefixes, payload=payload)
+        self.intervals = prefixes.intervals()
+
+
+def with_states(payload: U32, states: npt.NDArray[np.uint8]) -> U32:
+    """Payloads (n,) that tell validation states (n,); lists of paths have state 0."""
+    return payload | states.astype(np.uint32) << np.uint32(STATE_SHIFT)
 
 
 @dataclass(slots=True)
@@ -132,6 +163,16 @@ class Publisher:
         self._halves: dict[tuple[Instance, int], _Half] = {}
         self._generation = 0
         self._compactions = rib.compactions
+        self._columns = AttributeColumns.empty(1)
+        self._roas: RoaSet | None = None
+        self._own_as = 0
+
+    def validate_with(self, roas: RoaSet | None, own_as: int = 0) -> None:
+        """Tell the validation state of routes by these payloads from now on, or no more. `own_as`
+        is the origin of routes whose AS path is empty.
+        """
+        self._roas, self._own_as = roas, own_as
+        self._halves.clear()
 
     def publish(self, now_ns: int) -> Snapshot:
         """A snapshot of the RIB as it is."""
@@ -145,6 +186,7 @@ class Publisher:
         for tables in peers:
             routers.add(tables)
         sources = _sources(peers, routers)
+        self._columns = self._rib.store.columns()
         self._halves = {place: self._half(place, parts) for place, parts in sources.items()}
         return self._assemble(now_ns, routers)
 
@@ -157,7 +199,7 @@ class Publisher:
         if before is not None and _only_table(parts) and before.sources[0][:2] == sources[0][:2]:
             merged = _merged(before.prefixes, parts[0])
             if merged is not None:
-                return _Half(sources, merged, merged.intervals(), [])
+                return self._finished(sources, merged, [])
         rows = [_of_instance(tables, family, instance.rd) for tables, family in parts]
         columns = _concatenated(rows)
         paths: list[U32] = []
@@ -166,8 +208,15 @@ class Publisher:
         if _only_table(parts):
             # From here on the table remembers what changes.
             parts[0][0].tables[parts[0][1]].changes()
-        prefixes = Prefixes.of(version, *columns)
-        return _Half(sources, prefixes, prefixes.intervals(), paths)
+        return self._finished(sources, Prefixes.of(version, *columns), paths)
+
+    def _finished(
+        self, sources: tuple[tuple[int, int, int], ...], prefixes: Prefixes, paths: list[U32]
+    ) -> _Half:
+        states = None
+        if self._roas is not None:
+            states = route_states(self._roas, prefixes, paths, self._columns, self._own_as)
+        return _Half(sources, prefixes, paths, states)
 
     def _assemble(self, now_ns: int, routers: _Routers) -> Snapshot:
         self._generation += 1
@@ -189,14 +238,15 @@ class Publisher:
             as_of_ns=now_ns,
             routers=routers.words,
             instances=instances,
-            stale=np.array(routers.stale, np.bool_),
-            forest=Forest.of(pairs),
-            paths=np.concatenate(paths) if paths else np.empty(0, np.uint32),
-            path_begin=begin,
-            columns=store.columns(),
+            stale=_frozen(np.array(routers.stale, np.bool_)),
+            forest=Forest(*map(_frozen, Forest.of(pairs).arrays.values())),
+            validated=self._roas is not None,
+            paths=_frozen(np.concatenate(paths) if paths else np.empty(0, np.uint32)),
+            path_begin=_frozen(begin),
+            columns=self._columns.each(_frozen),
             # Sets are only added, or all of them move: what is there now stays as it is.
-            arena=store.arena,
-            offset=store.offset,
+            arena=_frozen(store.arena),
+            offset=_frozen(store.offset),
         )
 
     def _placed(self, instance: Instance, version: int, paths: list[U32]) -> Intervals | None:
@@ -206,8 +256,17 @@ class Publisher:
             return None
         if half.paths and half.first != len(paths):
             half.renumber(len(paths))
-        paths += half.paths
+        paths += half.told
         return half.intervals
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array as one that is only read, as it is where the object store maps it: kernels are
+    compiled once more for such arrays, and so they are for these alone.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _sources(
@@ -260,7 +319,9 @@ def _identities(peer: Peer) -> tuple[str, ...]:
 
 
 def _of_instance(tables: PeerTables, family: int, rd: int) -> Rows:
-    rows = tables.tables[family].rows()
+    table = tables.tables[family]
+    # The first of several paths is the one with the lowest identifier.
+    rows = table.rows().ordered() if table.add_path else table.rows()
     if FAMILIES[family].shape is not Shape.VPN:
         return rows
     return rows.take(np.flatnonzero(rows.rd == np.uint64(rd)))

@@ -7,23 +7,29 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
+from flowray.addresses import prefix
 from flowray.counters import COUNTERS
 from flowray.errors import ConfigError
 from flowray.field import Field, Merge
 from flowray.fields import Registry
 from flowray.ingest.decode import DecodeSettings
-from flowray.ingest.join import JoinPlan
-from flowray.maps import LabelMap, SamplingMap, load_labels, load_sampling
+from flowray.ingest.join_plan import Follow, JoinPlan
+from flowray.ingest.ladder import GLOBAL_TABLE
+from flowray.ingest.route_texts import CommunityAs, Shape, patterns
+from flowray.intervals import AddressSet
+from flowray.maps import LabelMap, SamplingMap, load_agents, load_labels, load_sampling
+from flowray.networks import load_networks
 from flowray.primitives import load_primitives
 from flowray.route_fields import Protocol, route_fields
 from flowray.settings.model import Settings
 from flowray.settings.model import View as ViewSettings
-from flowray.settings.routes import RouteLog
+from flowray.settings.routes import GLOBAL, RouteLog
 from flowray.sinks.encoding import Encoding
 from flowray.views.filter import Filter, FilterError, compile_filter
 from flowray.views.view import ViewPlan
 from flowray.views.window import Windows
 from flowray.wire.flow.dissect import Tunnel, tunnel_word
+from flowray.wire.packets import address_words
 
 _RD_PARTNERS = {"mpls_vpn_rd": "mpls_vpn_rd_origin"}
 """Key -> the key that goes with it, as in pmacct's output."""
@@ -91,7 +97,31 @@ def _join(settings: Settings) -> JoinPlan | None:
     if settings.listen.bgp is None and settings.listen.bmp is None:
         return None
     join = settings.routes.join
-    return JoinPlan(join.as_numbers, join.networks, join.peer_source_as, join.global_fall_back)
+    follow, shown = join.follow_next_hops, join.communities
+    within = AddressSet.of(i for p in follow.prefixes for i in prefix(p))
+    return JoinPlan(
+        as_numbers=join.as_numbers,
+        networks=join.networks,
+        peer_source_as=join.peer_source_as,
+        skip_confederations=join.skip_confederations,
+        fall_backs=tuple(
+            GLOBAL_TABLE if name == GLOBAL else address_words(name) for name in join.fall_back
+        ),
+        fall_back_names=tuple(join.fall_back),
+        agents=load_agents(join.agents) if join.agents else None,
+        networks_file=load_networks(join.networks_file) if join.networks_file else None,
+        follow=Follow(within, follow.hops, follow.external) if follow.prefixes else None,
+        shape=Shape(
+            standard=patterns(*shown.standard),
+            extended=patterns(*shown.extended),
+            large=patterns(*shown.large),
+            most_communities=shown.most,
+            hops=join.as_path_radius,
+        ),
+        community_as=CommunityAs(
+            patterns(*join.community_as.standard), patterns(*join.community_as.large)
+        ),
+    )
 
 
 def _decode(settings: Settings) -> DecodeSettings:

@@ -213,6 +213,7 @@ class Settings(Model):
         places = {
             "bgp": None if bgp is None else bgp.address,
             "bmp": None if bmp is None else bmp.address,
+            "looking_glass": self.routes.looking_glass,
         }
         return [RouteGroup.model_validate({"name": "default", **places})]
 
@@ -232,6 +233,11 @@ class Settings(Model):
                 if getattr(self.listen, protocol) is None:
                     raise misplaced(where, address, f"none, as there is no listen.{protocol}")
                 if address in taken and not address.endswith(":0"):
+                    raise misplaced(where, address, "an address that no other group listens on")
+                taken.add(address)
+            if (address := group.looking_glass) is not None:
+                if address in taken and not address.endswith(":0"):
+                    where = f"{place}.looking_glass"
                     raise misplaced(where, address, "an address that no other group listens on")
                 taken.add(address)
         return self

@@ -4,16 +4,19 @@ the tables, and how flows join them.
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from flowray.rib.peers import PolicyView
-from flowray.settings.base import Model, Name, Prefix, TcpAddress
+from flowray.settings.base import Model, Name, Prefix, TcpAddress, misplaced
 from flowray.settings.quantities import Duration, Octets
 
 SECOND = 1_000_000_000
+
+MOST_FALL_BACKS = 16
 
 
 def _router_id(value: str) -> str:
@@ -100,19 +103,79 @@ def _policy_view(value: str) -> str:
     return value
 
 
+def _pattern(value: str) -> str:
+    if not value or any(c.isspace() or c == "," for c in value):
+        raise ValueError("a community or part of it, . for any character, such as 64496:1..")
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class CommunityPatterns(Model):
+    """Communities that are shown, and how many of each kind at most (0: all)."""
+
+    standard: list[Pattern] = []
+    extended: list[Pattern] = []
+    large: list[Pattern] = []
+    most: int = Field(default=0, ge=0)
+
+
+class CommunityAs(Model):
+    """Communities that tell AS numbers."""
+
+    standard: list[Pattern] = []
+    large: list[Pattern] = []
+
+
+class FollowNextHops(Model):
+    """Next hops that are followed."""
+
+    prefixes: list[Prefix] = []
+    hops: int = Field(default=20, ge=1, le=255)
+    external: bool = False
+
+
+GLOBAL = "global"
+
+
+def _fall_back(value: str) -> str:
+    if value == GLOBAL:
+        return value
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError(f"{GLOBAL}, or the address of a router") from None
+
+
 class Join(Model):
     """Whose AS numbers and networks flows have, and where their routes are looked up."""
 
     as_numbers: Literal["flows", "routes", "longest"] = "longest"
     networks: Literal["flows", "routes", "longest"] = "longest"
+    networks_file: Path | None = None
     peer_source_as: bool = False
-    global_fall_back: bool = False
+    skip_confederations: bool = False
+    fall_back: list[Annotated[str, AfterValidator(_fall_back)]] = Field(
+        default=[], max_length=MOST_FALL_BACKS
+    )
+    follow_next_hops: FollowNextHops = FollowNextHops()
+    communities: CommunityPatterns = CommunityPatterns()
+    community_as: CommunityAs = CommunityAs()
+    as_path_radius: int = Field(default=0, ge=0)
     views: list[Annotated[str, AfterValidator(_policy_view)]] = [
         "adj-rib-in-post",
         "loc-rib",
         "adj-rib-in-pre",
     ]
     agents: Path | None = None
+
+    @model_validator(mode="after")
+    def _file_used(self) -> Join:
+        if self.networks_file is not None and "longest" not in (self.as_numbers, self.networks):
+            allowed = "a file only with as_numbers or networks: longest"
+            raise misplaced("networks_file", str(self.networks_file), allowed)
+        return self
 
     @property
     def policy_views(self) -> tuple[PolicyView, ...]:
@@ -128,6 +191,14 @@ class RouteGroup(Model):
     name: Name
     bgp: TcpAddress | None = None
     bmp: TcpAddress | None = None
+    looking_glass: TcpAddress | None = None
+
+
+class RouteHistory(Model):
+    """Tables that are kept to compare with: the first that are saved in each period."""
+
+    every: Annotated[Duration, Field(ge=60 * SECOND)] = 3600 * SECOND
+    keep: int = Field(default=24, ge=0, le=100_000)
 
 
 class Routes(Model):
@@ -135,7 +206,11 @@ class Routes(Model):
 
     groups: list[RouteGroup] = []
     streams: RouteStreams = RouteStreams()
+    next_hops: Literal["received", "shared"] = "received"
+    roas: Path | None = None
     join: Join = Join()
     snapshot: Annotated[Duration, Field(ge=100_000_000)] = 2 * SECOND
     stale_for: Duration = 600 * SECOND
     save: Annotated[Duration, Field(ge=SECOND)] = 180 * SECOND
+    history: RouteHistory = RouteHistory()
+    looking_glass: TcpAddress | None = "127.0.0.1:11080"

@@ -28,6 +28,11 @@ LEAST_ROWS = 64
 LINE = 8
 """Words of a cache line."""
 
+SLOTS_PER_ROW = 4
+"""Slots of a full table are this much more than its rows: so few hold another key's row that one of
+the first two that are looked at is nearly always the right one.
+"""
+
 NO_SCALE: Words = np.empty(0, np.uint64)
 
 NO_PIECES = np.empty((0, 5), np.int64)
@@ -92,7 +97,7 @@ class Table:
         raw = np.empty((capacity + 1) * width + LINE, np.uint64)
         start = -raw.ctypes.data // raw.itemsize % LINE
         self.rows: Words = raw[start : start + (capacity + 1) * width].reshape(-1, width)
-        self._slots: Words = np.zeros(2 * capacity, np.uint64)
+        self._slots: Words = np.zeros(SLOTS_PER_ROW * capacity, np.uint64)
 
     def __len__(self) -> int:
         return int(self._state[k.T_USED])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from numba import njit
 
 from flowray.hashing import Word
+from flowray.views.prefetch import prefetch
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U64: TypeAlias = npt.NDArray[np.uint64]
@@ -30,7 +31,8 @@ T_USED, T_RECORDS, T_LAST_OTHERS = range(3)
 
 BLOCK = 256
 """Rows taken through the steps of a fold together: each step is a loop of independent loads without
-branches, so that the misses of a large table overlap instead of following one another.
+branches, so that the misses of a large table overlap instead of following one another. What a step
+will load is asked for one step earlier, or one block.
 """
 
 V4_MAPPED = 0xFFFF
@@ -109,6 +111,20 @@ def _hash(key: U64, n: Word, hashes: U64) -> None:
         hashes[i] = h ^ (h >> np.uint64(29))
 
 
+@njit(cache=True, nogil=True)
+def _prepare(
+    words: U64, begin: Word, n: Word, window: U64, pieces: I64, key: U64, hashes: U64, slots: U64
+) -> Word:
+    """Pack and hash the next block of rows begin..n, and ask for its slots; returns its size."""
+    size = min(BLOCK, n - begin)
+    _pack(words, begin, size, window, pieces, key)
+    _hash(key, size, hashes)
+    mask = np.uint64(slots.size - 1)
+    for i in range(size):
+        prefetch(slots, hashes[i] & mask)
+    return size
+
+
 @njit(cache=True, nogil=True, inline="always")
 def _probe(h: Word, k: Word, mask: Word) -> Word:
     """The slot to look at k-th: a hash's own, its neighbour in the pair, then pair after pair."""
@@ -128,12 +144,14 @@ def _find(
     """
     mask = np.uint64(slots.size - 1)
     high = np.uint64(0xFFFFFFFF00000000)
+    stride = np.uint64(table.shape[1])
     for i in range(n):
         h = hashes[i]
         first, second = slots[h & mask], slots[h & mask ^ np.uint64(1)]
         slot = second if (first ^ h) & high else first
         different[i] = (slot ^ h) & high | np.uint64(slot == 0)
         found[i] = (max(slot & np.uint64(0xFFFFFFFF), np.uint64(1))) - np.uint64(1)
+        prefetch(table, found[i] * stride)
     for w in range(key.shape[0]):
         packed = key[w]
         for i in range(n):
@@ -229,20 +247,22 @@ def fold(
     the values, the last row being what overflowing records are added to and nobody reads; slots
     (2**k,): high half of the hash, row number + 1; state: T_*.
     """
-    key = np.empty((width, BLOCK), np.uint64)
-    hashes = np.empty(BLOCK, np.uint64)
+    keys = np.empty((2, width, BLOCK), np.uint64)
+    hashes = np.empty((2, BLOCK), np.uint64)
     different = np.empty(BLOCK, np.uint64)
     found = np.empty(BLOCK, np.uint64)
     todo = np.empty(BLOCK + 1, np.int64)
-    while begin < n:
-        size = min(BLOCK, n - begin)
-        _pack(words, begin, size, window, pieces, key)
-        _hash(key, size, hashes)
-        for j in range(_find(key, size, hashes, table, slots, found, different, todo)):
+    turn = 0
+    size = _prepare(words, begin, n, window, pieces, keys[0], hashes[0], slots)
+    while size > 0:
+        key, hashed = keys[turn], hashes[turn]
+        turn = 1 - turn
+        ahead = _prepare(words, begin + size, n, window, pieces, keys[turn], hashes[turn], slots)
+        for j in range(_find(key, size, hashed, table, slots, found, different, todo)):
             i = todo[j]
-            row = _enter(key, i, hashes[i], table, slots, state, limit, most)
+            row = _enter(key, i, hashed[i], table, slots, state, limit, most)
             if row == -1:
-                size = i  # no room: the rows before this one still count
+                size, ahead = i, 0  # no room: the rows before this one still count
                 break
             if row == -2:
                 overflow[over] = begin + i
@@ -252,8 +272,7 @@ def fold(
         _add(words, begin, size, sources, scale, width, table, found)
         state[1] += size
         begin += size
-        if size == 0 or (size < BLOCK and begin < n):
-            break
+        size = ahead
     return begin, over
 
 

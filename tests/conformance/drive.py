@@ -81,6 +81,9 @@ ARTEFACTS = {
 OPTIONAL = "log_close"
 """Event of a message log that references do not show."""
 
+WARM = 20
+"""Batches after which all that is loaded once is there."""
+
 _MIB = 1 << 20
 
 
@@ -162,14 +165,16 @@ class Driver:
         exporters = self.replay.collector.exporters
         played = {f.id: play(self.case, f, exporters, self.ports) for f in feeds}
         memory = 0
-        for batch in merge_captures([one for playing in played.values() for one in playing]):
+        merged = merge_captures([one for playing in played.values() for one in playing])
+        for n, batch in enumerate(merged):
             if isinstance(batch, SegmentBatch):
                 self._receive(batch)
             else:
                 self.replay.feed(batch)
             self.clock = max(self.clock, int(batch.arrival[-1]))
             self._take()
-            memory = memory or _memory()  # when all that is loaded once is there
+            if n <= WARM:
+                memory = _memory()
         self.grown = _memory() - memory
         captures = {f: [c for p in playing for c in _captures(p)] for f, playing in played.items()}
         for feed in feeds:

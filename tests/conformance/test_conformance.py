@@ -1,4 +1,4 @@
-"""The flow cases of the conformance pack, where it stands beside the repository."""
+"""The cases of the conformance pack, where it stands beside the repository."""
 
 import pytest
 
@@ -11,13 +11,19 @@ CASES = [load_case(file.parent) for file in sorted(PACK.glob("*/case.json"))]
 
 PASSING = [(c, v) for c in CASES for v in c.variants if not missing(c, v)]
 
+
+def _marks(case: Case) -> list[pytest.MarkDecorator]:
+    """Feeds that are repeated for minutes are left to the night."""
+    return [pytest.mark.slow] if any(feed.repeat for feed in case.feeds) else []
+
+
 PARTLY = {"102": ("flow_to_rd_map", {"mpls_vpn_rd", "mpls_vpn_rd_origin", "label"})}
 """Cases that need what this version lacks: what that is, and the keys that may differ for it."""
 
 
 @pytest.mark.parametrize(
     ("case", "variant"),
-    PASSING
+    [pytest.param(c, v, marks=_marks(c)) for c, v in PASSING]
     or [
         pytest.param(
             None,
@@ -41,3 +47,9 @@ def test_variant(case: Case, variant: Variant) -> None:
 @pytest.mark.skipif(not CASES, reason="../shared/conformance is no part of the repository")
 def test_flow_cases_are_not_skipped() -> None:
     assert {"100", "101", "103", "104", "110", "112"} <= {c.id for c, _ in PASSING}
+
+
+@pytest.mark.skipif(not CASES, reason="../shared/conformance is no part of the repository")
+def test_cases_with_routes_are_not_skipped() -> None:
+    routes = {"200", "202", "203", "204", "300", "302", "304", "305", "400", "500", "502"}
+    assert routes <= {c.id for c, _ in PASSING}

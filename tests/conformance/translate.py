@@ -134,7 +134,11 @@ def compile_variant(case: Case, variant: Variant, maps: dict[str, str], director
         settings["maps"]["labels_apply_to"] = [_APPLY[name] for name in apply]
     if streams := dict(_route_streams(variant)):
         by = "flows" if flow is None or flow.routes_from == "none" else "routes"
-        settings["routes"] = {"streams": streams, "join": {"as_numbers": by, "networks": by}}
+        settings["routes"] = {
+            "streams": streams,
+            "next_hops": "shared" if _keeps_tables(variant) else "received",
+            "join": {"as_numbers": by, "networks": by},
+        }
     return compile_settings(parse_settings(settings, FILE), FILE)
 
 
@@ -160,6 +164,18 @@ def _route_streams(variant: Variant) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(asked, dict):
             stream |= {"every": f"{asked['every_seconds']}s", "slots": asked.get("slots", 1)}
         yield STREAMS[name], stream
+
+
+_STANDALONE = ("pmbgpd", "pmbmpd")
+
+
+def _keeps_tables(variant: Variant) -> bool:
+    """Whether the reference comes of a collector that keeps tables, and with them equal attributes
+    once: not of a daemon for routes alone, unless it dumps them.
+    """
+    writer = variant.collector.writer_id.get("routing_or_telemetry", "")
+    dumps = any(name.endswith("_dump") for name in variant.collector.streams)
+    return dumps or not writer.startswith(_STANDALONE)
 
 
 def dump_clock(variant: Variant, until: str, now_ns: int) -> Iterator[int]:

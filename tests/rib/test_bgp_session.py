@@ -18,6 +18,7 @@ from flowray.rib.bgp_session import (
     State,
     UpdatesReceived,
 )
+from flowray.wire.bgp.capabilities import four_octet_as, multiprotocol
 from flowray.wire.bgp.families import FAMILIES, family_index
 from flowray.wire.bgp.messages import (
     KEEPALIVE,
@@ -64,6 +65,28 @@ def test_from_open_to_established() -> None:
     marks = Send(b"".join(encode_end_of_rib(*f) for f in [(1, 1), (2, 1), (1, 128)]))
     assert session.receive(KEEPALIVE, START) == [Established(), marks]
     assert session.state is State.ESTABLISHED
+
+
+@pytest.mark.parametrize(
+    ("local_as", "four_octets", "path"),
+    [(0, True, ""), (65000, True, "02010000fde8"), (65000, False, "0201fde8")],
+)
+def test_a_peer_that_distributes_by_route_target_is_asked_for_all(
+    local_as: int, four_octets: bool, path: str
+) -> None:
+    capabilities = [multiprotocol(1, 128), multiprotocol(1, 132)]
+    if four_octets:
+        capabilities.append(four_octet_as(65001))
+    session = new_session(replace(SETTINGS, local_as=local_as))
+    session.receive(peer_open(65001, capabilities=capabilities), START)
+    _, said = session.receive(KEEPALIVE, START)
+    assert isinstance(said, Send)
+    attributes = f"40010100 4002{len(path) // 2:02x}{path}"
+    attributes += "" if local_as else "40050400000064"
+    attributes = bytes.fromhex(attributes + "800e0a 0001 84 04 c0000201 00 00")
+    update = encode(MessageType.UPDATE, bytes(2) + len(attributes).to_bytes(2, "big") + attributes)
+    # That there is no more to come is said of targets even without graceful restart.
+    assert said.octets == update + encode_end_of_rib(1, 132)
 
 
 def test_what_is_negotiated() -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flowray.errors import ConfigError
@@ -11,13 +12,12 @@ from flowray.settings.load import parse_settings
 from flowray.wire.packets import address_words
 from tests.ingest.live_rig import wait_for
 from tests.rib.service_rig import Group, Router, group, program
+from tests.wire.bgp import encode as enc
 from tests.wire.bgp import encode_bmp as bmp
 
 
 def origin_of(snapshot: Snapshot, router: str, address: str) -> int | None:
     """Origin AS of the route of an address, None without one."""
-    import numpy as np
-
     number = snapshot.routers.get(address_words(router))
     if number is None or Instance(number, 0) not in snapshot.instances:
         return None
@@ -38,8 +38,7 @@ def joins(g: Group, address: str, origin: int | None, router: str = "127.0.0.1")
 
 
 def test_a_session_from_socket_to_snapshot(tmp_path: Path) -> None:
-    with group(program(tmp_path)) as g:
-        router = Router(g.port("bgp"))
+    with group(program(tmp_path)) as g, Router(g.port("bgp")) as router:
         router.establish()
         router.announce(["203.0.113.0/24"], 65551, 64500)
         wait_for(lambda: joins(g, "203.0.113.9", 64500), "route")
@@ -53,13 +52,11 @@ def test_a_session_from_socket_to_snapshot(tmp_path: Path) -> None:
         wait_for(lambda: joins(g, "203.0.113.9", None), "no route")
         g.service.check()
     rows = g.rows("bgp_log")
-    assert [row["event_type"] for row in rows[:3]] == ["log_init", "log", "log"]
-    assert {row["ip_prefix"] for row in rows[1:]} >= {"203.0.113.0/24", "203.0.113.0/25"}
+    assert [row["event_type"] for row in rows] == [b"log_init", *[b"log"] * 4]
 
 
 def test_the_end_is_told(tmp_path: Path) -> None:
-    with group(program(tmp_path)) as g:
-        router = Router(g.port("bgp"))
+    with group(program(tmp_path)) as g, Router(g.port("bgp")) as router:
         router.establish()
         wait_for(lambda: g.service.status()["listeners"]["bgp"]["established"] == 1, "session")
         end = g.service.stop()
@@ -68,25 +65,21 @@ def test_the_end_is_told(tmp_path: Path) -> None:
 
 
 def test_a_refused_session_is_logged(tmp_path: Path) -> None:
-    with group(program(tmp_path)) as g:
-        router = Router(g.port("bgp"))
+    with group(program(tmp_path)) as g, Router(g.port("bgp")) as router:
         router.establish()
-        again = Router(g.port("bgp"))
-        assert again.message()[18:21] == bytes((3, 6, 5))  # Cease, Connection Rejected
+        with Router(g.port("bgp")) as again:
+            assert again.message()[18:21] == bytes((3, 6, 5))  # Cease, Connection Rejected
         wait_for(lambda: g.service.status()["refused"] != {}, "refusal")
         status = g.service.status()
         assert status["refused"] == {"it has a session already": 1}
         assert status["listeners"]["bgp"]["refused_duplicate"] == 1
         assert (status["peers"], status["bgp_sessions"]) == (1, 1)
-    assert [row["event_type"] for row in g.rows("bgp_log")] == ["log_init", "log_init"]
+    assert [row["event_type"] for row in g.rows("bgp_log")] == [b"log_init", b"log_init"]
 
 
 def test_malformed_updates_are_counted_by_cause(tmp_path: Path) -> None:
-    with group(program(tmp_path)) as g:
-        router = Router(g.port("bgp"))
+    with group(program(tmp_path)) as g, Router(g.port("bgp")) as router:
         router.establish()
-        from tests.wire.bgp import encode as enc
-
         bad = enc.update(attributes=enc.attribute(1, b"\x09", 0x40), nlri=enc.prefix("10.0.0.0/8"))
         router.socket.sendall(bad)
         wait_for(lambda: sum(g.service.status()["malformed"].values()) == 1, "count")
@@ -95,8 +88,7 @@ def test_malformed_updates_are_counted_by_cause(tmp_path: Path) -> None:
 
 
 def test_bmp_routes_of_a_router(tmp_path: Path) -> None:
-    with group(program(tmp_path)) as g:
-        router = Router(g.port("bmp"))
+    with group(program(tmp_path)) as g, Router(g.port("bmp")) as router:
         router.socket.sendall(bmp.initiation())
         wait_for(lambda: g.service.status()["listeners"]["bmp"]["accepted"] == 1, "session")
         assert g.service.look(lambda collector: collector.status())["bmp_sessions"] == 1

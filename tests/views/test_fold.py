@@ -11,6 +11,7 @@ from flowray.columns import Columns, Layout
 from flowray.field import Field, Kind
 from flowray.fields import REGISTRY
 from flowray.views.fold import SCALED, Fold, KeyShape, partial_layout
+from flowray.views.kernels import BLOCK
 from flowray.views.window import is_others
 from tests.views.view_twin import Table, merge
 
@@ -174,6 +175,27 @@ def test_partials_merge_to_the_same(
         merged.add(exported.words, exported.n, windows)
     assert contents(merged) == contents(whole)
     assert merged.merged == whole.merged == len(rows)
+
+
+@given(
+    st.lists(st.integers(0, 3 * BLOCK + 1), min_size=1, max_size=3),
+    st.sampled_from([1, BLOCK - 1, 5 * BLOCK]),
+    st.sampled_from([BLOCK // 2, 1 << 20]),
+    st.integers(0, 1 << 32),
+)
+def test_blocks_like_a_dictionary(sizes: list[int], keys: int, max_keys: int, seed: int) -> None:
+    """Batches of more than a block, into a table that grows or is full in the middle of one."""
+    layout = Layout(["src_port", "packets"])
+    fold = Fold(layout, [REGISTRY["src_port"]], [REGISTRY["packets"]], max_keys)
+    twin = Table(fold.keys, fold.values, max_keys)
+    random = np.random.default_rng(seed)
+    for n in sizes:
+        columns = Columns(layout, random.integers(0, keys, (layout.words, n), np.uint64), n)
+        fold.add(columns.words, n, np.zeros(1, np.uint64))
+        for port, packets in columns.words.T.tolist():
+            twin.add(0, [port], [packets])
+    assert contents(fold) == twin.rows
+    assert (fold.others, fold.records) == (twin.others, sum(sizes))
 
 
 def test_growth_and_clearing() -> None:

@@ -24,14 +24,7 @@ from flowray.wire.bgp.communities import (
 )
 from flowray.wire.bgp.prefix_sid import PrefixSid, read_prefix_sid
 
-__all__ = [
-    "AttributeType",
-    "Attributes",
-    "PmsiTunnel",
-    "attributes_of_set",
-    "decode_attributes",
-    "next_hop_text",
-]
+__all__ = ["AttributeType", "Attributes", "PmsiTunnel", "decode_attributes", "next_hop_text"]
 
 _FOUR_OCTETS: Final = 1
 _EXTENDED_LENGTH: Final = 0x10
@@ -245,11 +238,8 @@ _READERS: Final[dict[int, tuple[str, _Read]]] = {
 """Name in `Attributes` and reader by type; a reader gives None for what it cannot read."""
 
 
-def attributes_of_set(canonical: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and value of each attribute of a set (RFC 4271 section 4.3), as they stand; ends at one
-    that overruns.
-    """
-    at = 2 + canonical[1] if len(canonical) > 1 else 0
+def _wire(canonical: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """Type and value of each attribute (RFC 4271 section 4.3); ends at one that overruns."""
     while at + 3 <= len(canonical):
         flags, kind = canonical[at], canonical[at + 1]
         head = 4 if flags & _EXTENDED_LENGTH else 3
@@ -275,7 +265,7 @@ def decode_attributes(canonical: bytes) -> Attributes:
     values: _Values = {"next_hop": canonical[2:start]} if start <= len(canonical) else {}
     unknown: list[tuple[int, str]] = []
     raw: dict[int, bytes] = {}
-    for kind, value in attributes_of_set(canonical):
+    for kind, value in _wire(canonical, start):
         raw.setdefault(kind, value)
     for kind, value in raw.items():
         known = _READERS.get(kind)

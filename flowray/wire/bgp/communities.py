@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 __all__ = [
     "EXTENDED_OCTETS",
+    "WELL_KNOWN",
     "Large",
     "communities",
     "community_text",
@@ -28,12 +29,13 @@ Large: TypeAlias = tuple[int, int, int]
 
 EXTENDED_OCTETS: Final = 8
 
-_WELL_KNOWN: Final = {
+WELL_KNOWN: Final = {
     0: "internet",
     0xFFFFFF01: "no-export",
     0xFFFFFF02: "no-advertise",
     0xFFFFFF03: "local-AS",
 }
+"""Communities that have a name in texts."""
 
 
 def communities(value: bytes) -> tuple[int, ...] | None:
@@ -45,7 +47,7 @@ def communities(value: bytes) -> tuple[int, ...] | None:
 
 def community_text(community: int) -> str:
     """`64496:299`, or the name of those that pmacct names."""
-    known = _WELL_KNOWN.get(community)
+    known = WELL_KNOWN.get(community)
     return f"{community >> 16}:{community & 0xFFFF}" if known is None else known
 
 

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv4Address
 from typing import Final
 
 import numpy as np
@@ -237,6 +238,18 @@ def encode_end_of_rib(afi: int, safi: int) -> bytes:
         return encode(MessageType.UPDATE, bytes(4))
     unreach = struct.pack(">BBBHB", 0x80, 15, 3, afi, safi)
     return encode(MessageType.UPDATE, struct.pack(">HH", 0, len(unreach)) + unreach)
+
+
+def encode_every_route_target(next_hop: IPv4Address, path: bytes, *, internal: bool) -> bytes:
+    """An UPDATE that asks for the routes of all route targets, which is a prefix of length 0 (RFC
+    4684 section 4). `path`: value of AS_PATH.
+    """
+    reach = struct.pack(">HBB4sBB", 1, 132, 4, next_hop.packed, 0, 0)
+    attributes = bytes((0x40, 1, 1, 0, 0x40, 2, len(path))) + path
+    if internal:
+        attributes += struct.pack(">BBBI", 0x40, 5, 4, 100)  # LOCAL_PREF
+    attributes += bytes((0x80, 14, len(reach))) + reach
+    return encode(MessageType.UPDATE, struct.pack(">HH", 0, len(attributes)) + attributes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,24 @@ from typing import Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from flowray.errors import CaptureError
 from flowray.hashing import Interner
 from flowray.wire.bgp import mrt_kernels as kernels
+from flowray.wire.bgp import mrt_table_kernels as tables
 from flowray.wire.bgp.events import Contexts, Updates
 from flowray.wire.bgp.mrt_kernels import Kind, Stop
 from flowray.wire.capture_source import open_source
 
-__all__ = ["CONTEXTS", "MrtPeer", "MrtReader", "MrtReport", "MrtStateChange", "MrtUpdates"]
+__all__ = [
+    "CONTEXTS",
+    "MrtEvent",
+    "MrtPeer",
+    "MrtReader",
+    "MrtReport",
+    "MrtStateChange",
+    "MrtUpdates",
+    "is_mrt",
+]
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U64: TypeAlias = npt.NDArray[np.uint64]
@@ -110,6 +121,33 @@ class MrtReport:
     fault: str = ""  # where and why, if cut_off or damaged
     bytes_read: int = 0  # of the file, for progress
     total_bytes: int = 0  # of the file, 0 if unknown (a pipe)
+
+
+_TYPES = frozenset({5, 11, 12, 13, 16, 17, 32, 33, 48, 49})
+_SUBTYPES = 64
+
+
+def is_mrt(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file begins as MRT does: an MRT type and a small subtype behind four octets
+    of time, where captures have their version or a length (RFC 6396 section 2). False for what
+    cannot be read, and for pipes, of which nothing can be given back.
+    """
+    if not os.path.isfile(path):  # noqa: PTH113 - os.PathLike has no is_file
+        return False
+    try:
+        source = open_source(path)
+    except CaptureError:
+        return False
+    if not len(source.data):
+        source.more(0)
+    head = source.data[:8].tobytes()
+    source.close()
+    kind, subtype = int.from_bytes(head[4:6]), int.from_bytes(head[6:8])
+    return head[:4] not in _MAGIC and kind in _TYPES and subtype < _SUBTYPES
+
+
+_MAGIC = {bytes.fromhex(m) for m in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a")}
+"""Beginnings of captures."""
 
 
 class MrtReader:
@@ -279,16 +317,16 @@ class MrtReader:
         self._table_peer = np.array(numbers, np.int64)
 
     def _table(self, data: npt.NDArray[np.uint8], run: I64) -> Iterator[MrtEvent]:
-        state = np.zeros(kernels.TABLE_WORDS, np.int64)
+        state = np.zeros(tables.TABLE_WORDS, np.int64)
         stop = Stop.FULL
         while stop == Stop.FULL:
             out, offset, length, time_ns = _room(run)
             context, index = np.empty_like(offset), np.empty_like(offset)
-            stop = kernels.table_updates(
+            stop = tables.table_updates(
                 data, run, len(self._table_peer), state, out, offset, length, context, index,
                 time_ns,
             )  # fmt: skip
-            n = int(state[kernels.ROWS])
+            n = int(state[tables.ROWS])
             updates = Updates(out, offset[:n], length[:n], context[:n], time_ns[:n])
             self._report.routes += n
             peer = self._table_peer[index[:n]]
@@ -296,15 +334,13 @@ class MrtReader:
         self._count(state)
 
     def _old_table(self, data: npt.NDArray[np.uint8], run: I64) -> Iterator[MrtEvent]:
-        state = np.zeros(kernels.TABLE_WORDS, np.int64)
+        state = np.zeros(tables.TABLE_WORDS, np.int64)
         stop = Stop.FULL
         while stop == Stop.FULL:
             out, offset, length, time_ns = _room(run)
             session = np.empty(len(offset), np.uint64)
-            stop = kernels.old_table_updates(
-                data, run, state, out, offset, length, session, time_ns
-            )
-            n = int(state[kernels.ROWS])
+            stop = tables.old_table_updates(data, run, state, out, offset, length, session, time_ns)
+            n = int(state[tables.ROWS])
             context = np.zeros(n, np.int64)
             updates = Updates(out, offset[:n], length[:n], context, time_ns[:n])
             self._report.routes += n
@@ -313,8 +349,8 @@ class MrtReader:
         self._count(state)
 
     def _count(self, state: I64) -> None:
-        self._report.malformed += int(state[kernels.MALFORMED])
-        self._report.unknown_family += int(state[kernels.UNKNOWN_FAMILY])
+        self._report.malformed += int(state[tables.MALFORMED])
+        self._report.unknown_family += int(state[tables.UNKNOWN_FAMILY])
 
     # -- peers
 
@@ -378,7 +414,7 @@ def _room(run: I64) -> tuple[npt.NDArray[np.uint8], I64, I64, I64]:
     """A buffer for messages made of records, and three columns."""
     octets = int(run[:, kernels.LENGTH].sum())
     rows = min(_ROUTES, octets // 8 + 1)
-    out = np.empty(min(_TABLE_OCTETS, 4 * octets) + kernels.ENTRY_ROOM, np.uint8)
+    out = np.empty(min(_TABLE_OCTETS, 4 * octets) + tables.ENTRY_ROOM, np.uint8)
     return out, np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(rows, np.int64)
 
 

@@ -1,0 +1,34 @@
+"""RIBs out of files: saved tables, and what an MRT file tells, as it is when the file ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowray.rib.history import read_saved
+from flowray.rib.journal import Journal, Labels
+from flowray.rib.mrt_routes import MrtRoutes
+from flowray.rib.rib import Rib
+from flowray.views.checkpoint import MAGIC
+
+_END_OF_TIME = (1 << 63) - 1
+
+
+def read_tables(path: Path) -> Rib:
+    """The tables of a file, told by content: those that a RIB group saved, those of a table dump,
+    or what the messages of recorded sessions made of them.
+
+    Raises FlowrayError for a file that cannot be read.
+    """
+    if _is_saved(path):
+        return read_saved(path)
+    rib = Rib()
+    MrtRoutes(path, rib, Journal(rib, {}, Labels())).until(_END_OF_TIME)
+    return rib
+
+
+def _is_saved(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False  # told by who reads it next
