@@ -60,9 +60,11 @@ def _metered(report: Path, command: Sequence[str | Path]) -> list[str]:
     return [sys.executable, "-S", "-E", str(METER), str(report), *map(str, command)]
 
 
-def _cost(report: Path, command: Sequence[str | Path], log: Path) -> Cost:
+def _cost(
+    report: Path, command: Sequence[str | Path], log: Path, fine: Sequence[int] = (0,)
+) -> Cost:
     data = json.loads(report.read_text())
-    if data["status"] not in (0, -signal.SIGINT, -signal.SIGTERM):
+    if data["status"] not in (*fine, -signal.SIGINT, -signal.SIGTERM):
         tail = log.read_text(errors="replace")[-2000:] if log.is_file() else ""
         raise FailedError(f"{Path(command[0]).name} ended with status {data['status']}:\n{tail}")
     return Cost(data["user"] + data["system"], data["wall"], data["rss"])
@@ -74,15 +76,18 @@ def run(
     *,
     stdout: Path | None = None,
     environment: Mapping[str, str] = ENVIRONMENT,
+    fine: Sequence[int] = (0,),
 ) -> Cost:
-    """Run to the end, output to `stdout` or a log in `folder`. Raises FailedError."""
+    """Run to the end, output to `stdout` or a log in `folder`. Raises FailedError, for an end with
+    a status that is not `fine` as well.
+    """
     report, log = folder / "meter.json", folder / "run.log"
     with (stdout or log).open("wb") as out, log.open("ab") as errors:
         subprocess.run(
             _metered(report, command),
             stdout=out, stderr=errors, cwd=folder, env=environment, timeout=RUN_SECONDS, check=True,
         )  # fmt: skip
-    return _cost(report, command, log)
+    return _cost(report, command, log, fine)
 
 
 def free_port() -> int:
