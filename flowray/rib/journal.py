@@ -102,7 +102,7 @@ class Journal:
 
     def changed(self, events: RouteEvents, changes: Changes, updates: Updates) -> None:
         """UPDATEs were applied."""
-        if not changes.rows.size:
+        if not changes.rows.size or not self._streams:
             return
         numbers, peer = np.unique(changes.peer, return_inverse=True)
         peers = [self._rib.peer(int(number)).peer for number in numbers]
