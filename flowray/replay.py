@@ -12,7 +12,7 @@ from flowray.ingest.collector import Collector
 from flowray.ingest.ledger import Snapshot, ViewAccount, merge_snapshots, problems
 from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
-from flowray.rib.mrt_routes import MrtRoutes
+from flowray.rib.mrt_routes import MrtFiles, MrtRoutes
 from flowray.rib.replay import RouteReplay
 from flowray.rib.streams import Stream
 from flowray.settings.compile import Program
@@ -70,7 +70,7 @@ class Replay:
             for p in range(plan.partitions)
         }
         self.routes = None if program.join is None else _routes(program, sinks)
-        self._mrt: list[MrtRoutes] = []
+        self._mrt: MrtFiles | None = None
         self._clock = 0
         self._started = (time.monotonic(), time.process_time())
 
@@ -91,14 +91,15 @@ class Replay:
     def add_mrt(self, path: Path) -> MrtRoutes:
         """Have the routes of an MRT file come in as capture time goes on. Raises CaptureError."""
         assert self.routes is not None, "the configuration has a BGP listener, or there is no join"
-        collector = self.routes.collector
-        self._mrt.append(MrtRoutes(path, collector.rib, collector.journal))
-        return self._mrt[-1]
+        if self._mrt is None:
+            collector = self.routes.collector
+            self._mrt = MrtFiles(collector.rib, collector.journal)
+        return self._mrt.add(path)
 
     def _join(self, now_ns: int) -> None:
         """Have flows joined with the routes as they are now."""
-        for file in self._mrt:
-            file.until(now_ns)
+        if self._mrt is not None:
+            self._mrt.until(now_ns)
         if self.routes is not None and (snapshot := self.routes.news(now_ns)) is not None:
             assert self.collector.join is not None
             self.collector.join.install(snapshot)
@@ -117,8 +118,8 @@ class Replay:
     def end_of_input(self) -> None:
         """Hand over what is open and close every window."""
         self._hand_over(END_OF_INPUT)
-        for file in self._mrt:
-            file.until(END_OF_INPUT)
+        if self._mrt is not None:
+            self._mrt.until(END_OF_INPUT)
         if self.routes is not None:
             self.routes.collector.flush(self._clock)
             self.routes.collector.store()
@@ -130,12 +131,15 @@ class Replay:
             aggregator.close()
         if self.routes is not None:
             self.routes.collector.close_streams()
-        return summarise(
+        summary = summarise(
             [self.collector.snapshot()],
             self.collector.sets_held,
             list(self.aggregators.values()),
             self._started,
         )
+        if self.routes is not None:
+            summary.unstored += self.routes.collector.unstored()
+        return summary
 
 
 def _routes(program: Program, sinks: SinkFor) -> RouteReplay:

@@ -72,7 +72,9 @@ def peer() -> Callable[[str], Path]:
         [ROOT / "scripts" / "services", "list"], check=True, capture_output=True, text=True
     )
     packages = dict(line.split() for line in listed.stdout.splitlines())
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/frr"])
+    path = os.pathsep.join(
+        [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/frr"]
+    )
 
     def find(name: str) -> Path:
         package = packages[name]  # KeyError: add the program to scripts/services

@@ -1,5 +1,5 @@
 """Flows join the routes of several RIB groups: a snapshot each, and the group of a record is the
-first that knows its exporter.
+first that knows the router it asks: its exporter, or the one that the agent map names.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from flowray.columns import Columns
-from flowray.hashing import U64, Interner
+from flowray.hashing import MISSING, U64, Index, Interner
+from flowray.ingest.agents import Agents
 from flowray.ingest.join import RouteJoin
 from flowray.ingest.join_plan import JoinPlan
 from flowray.rib.snapshot import Snapshot
-from flowray.wire.packets import Exporters, address_words
+from flowray.wire.packets import Exporters
 
 DEFAULT_GROUP = "default"
-
-UNPLACED = -1
 
 
 class GroupJoin:
@@ -28,7 +27,8 @@ class GroupJoin:
         self._first = RouteJoin(plan)
         self._joins: dict[str, RouteJoin] = {}
         self._lost: set[str] = set()
-        self._group = np.empty(0, np.int64)
+        self._agents = Agents(plan.agents)
+        self._group = Index()
 
     @property
     def snapshots(self) -> dict[str, Snapshot]:
@@ -42,7 +42,7 @@ class GroupJoin:
             self._joins[group] = RouteJoin(self._plan) if self._joins else self._first
         self._joins[group].install(snapshot)
         self._lost.discard(group)
-        self._group = np.empty(0, np.int64)
+        self._group = Index()
 
     def lose(self, group: str) -> None:
         """Nobody keeps the routes of a group true any more: all of them are stale."""
@@ -64,7 +64,7 @@ class GroupJoin:
             self._first.fill(c, exporters, texts)
             return
         joins = list(self._joins.values())
-        groups = self._groups_of(c["_exporter"], exporters, joins)
+        groups = self._groups_of(self._agents.who(c, exporters), exporters, joins)
         for number in np.unique(groups).tolist():
             rows = np.flatnonzero(groups == number)
             if rows.size == len(c):
@@ -75,16 +75,13 @@ class GroupJoin:
             c.words[:, rows] = part.words
 
     def _groups_of(
-        self, exporter: U64, exporters: Exporters, joins: list[RouteJoin]
+        self, who: U64, exporters: Exporters, joins: list[RouteJoin]
     ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """The group of each record (n,); the first group for exporters that none knows."""
-        if self._group.size < len(exporters):
-            more = np.full(len(exporters) - self._group.size, UNPLACED)
-            self._group = np.concatenate((self._group, more))
-        index = exporter.view(np.int64)
-        seen = np.unique(index)
-        for e in seen[self._group[seen] == UNPLACED].tolist():
-            words = address_words(exporters.address(e))
+        """The group of each record (n,); the first group for routers that none knows."""
+        none = np.zeros_like(who)
+        groups = self._group.get_many(who, none)
+        for asking in np.unique(who[groups == MISSING]).tolist():
+            words = self._agents.router(asking, exporters)
             knowing = (i for i, j in enumerate(joins) if j.snapshot and words in j.snapshot.routers)
-            self._group[e] = next(knowing, 0)
-        return self._group[index]
+            self._group.put(asking, 0, next(knowing, 0))
+        return self._group.get_many(who, none).view(np.int64)

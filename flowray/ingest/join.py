@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from flowray.columns import Columns
-from flowray.hashing import MISSING, U64, Index, Interner
+from flowray.hashing import U64, Interner
 from flowray.ingest import join_kernels as k
+from flowray.ingest.agents import Agents
 from flowray.ingest.join_plan import JoinPlan
-from flowray.ingest.ladder import AGENT_SHIFT, NOT_FOUND, Ladder
+from flowray.ingest.ladder import NOT_FOUND, Ladder
 from flowray.ingest.next_hops import FollowedHops
 from flowray.ingest.route_texts import TEXTS
-from flowray.maps import AgentMap, Candidates
 from flowray.networks import find
 from flowray.rib.lpm import Forest, look_up
 from flowray.rib.roa import STATE_CODES
@@ -34,9 +34,6 @@ from flowray.wire.packets import Exporters
 
 U32 = npt.NDArray[np.uint32]
 U8 = npt.NDArray[np.uint8]
-
-MOST_AGENTS = 1 << 20
-"""Exporters, interfaces and families whose row of the agent map is remembered."""
 
 
 @dataclass(slots=True)
@@ -130,9 +127,8 @@ class RouteJoin:
         self.snapshot: Snapshot | None = None
         self._texts: Interner | None = None
         self._ids: dict[str, U64] = {}
-        self._agents = Index()
-        agents = plan.agents.routers if plan.agents is not None else ()
-        self._ladder = Ladder(plan.fall_backs, plan.fall_back_names, agents)
+        self._agents = Agents(plan.agents)
+        self._ladder = Ladder(plan.fall_backs, plan.fall_back_names, self._agents)
         self._columns = _NO_COLUMNS
         self._told = _NO_COLUMNS
         """AS numbers told by communities, of the sets seen so far."""
@@ -178,7 +174,7 @@ class RouteJoin:
             self._texts = texts
             self._ids.clear()
             self._ladder.install(self.snapshot)
-        who, rd = self._who(c, exporters), c["mpls_vpn_rd"]
+        who, rd = self._agents.who(c, exporters), c["mpls_vpn_rd"]
         self._ladder.place(who, rd, exporters, texts)
         sides = [side for side in SIDES if any(name in c.layout for name in self._fields(side))]
         # All are matched first: a record's own next hop chooses paths, not the one it is given.
@@ -195,41 +191,6 @@ class RouteJoin:
             yield side.next_hop
         yield side.roa
         yield side.rung
-
-    # -- where to look -----------------------------------------------------------------------------
-
-    def _who(self, c: Columns, exporters: Exporters) -> U64:
-        """(n,) whose routes are asked for: the exporter's, or those that the agent map names."""
-        agents, exporter = self._plan.agents, c["_exporter"]
-        if agents is None:
-            return exporter
-        six = ~_is_v4(c["dst_host"])
-        a = exporter << np.uint64(1) | six
-        b = np.zeros(c.n, np.uint64)
-        for name, shift in (("in_iface", 32), ("out_iface", 0)):
-            if name in agents.fields:
-                b |= (c[name] & np.uint64(0xFFFFFFFF)) << np.uint64(shift)
-        rows = self._agents.get_many(a, b)
-        if (rows == MISSING).any():
-            self._ask_agents(agents, exporters, a[rows == MISSING], b[rows == MISSING])
-            rows = self._agents.get_many(a, b)
-        return exporter | rows << np.uint64(AGENT_SHIFT)
-
-    def _ask_agents(self, agents: AgentMap, exporters: Exporters, a: U64, b: U64) -> None:
-        if len(self._agents) > MOST_AGENTS:
-            self._agents = Index()
-        a, b = np.unique(np.stack((a, b)), axis=1)
-        exporter = (a >> np.uint64(1)).astype(np.int64)
-        candidates = Candidates(
-            exporters.hi[exporter],
-            exporters.lo[exporter],
-            b >> np.uint64(32),
-            b & np.uint64(0xFFFFFFFF),
-            np.asarray(a & np.uint64(1), np.bool_),
-        )
-        found = agents.rows(candidates) + 1
-        for key, interfaces, row in zip(a.tolist(), b.tolist(), found.tolist(), strict=True):
-            self._agents.put(key, interfaces, row)
 
     # -- what is found -----------------------------------------------------------------------------
 
@@ -379,11 +340,6 @@ class RouteJoin:
         render, shape = TEXTS[kind], self._plan.shape
         decoded = (decode_attributes(s.attribute_set(i)) for i in new.tolist())
         ids[new] = texts.add_all(render(a, shape).encode() for a in decoded)
-
-
-def _is_v4(address: U64) -> npt.NDArray[np.bool_]:
-    """(n,) whether (2, n) addresses are of IPv4."""
-    return np.asarray((address[0] == 0) & (address[1] >> np.uint64(32) == 0xFFFF), np.bool_)
 
 
 def _take(

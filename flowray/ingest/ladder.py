@@ -10,18 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from flowray.hashing import MISSING, U64, Index, Interner
+from flowray.ingest.agents import Agents
 from flowray.maps import AddressWords
 from flowray.rib.snapshot import Instance, Snapshot
 from flowray.wire.bgp.distinguisher import rd_number
-from flowray.wire.packets import Exporters, address_words
+from flowray.wire.packets import Exporters
 
 U8 = npt.NDArray[np.uint8]
 
 NOWHERE = 1 << 62
 """Number of no table. (An `Index` takes any number but the highest.)"""
-
-AGENT_SHIFT = 32
-"""Of whose router it is, an exporter's number and above it the row of the agent map, from 1 on."""
 
 NOT_FOUND = 255
 """Rung of an address without a route."""
@@ -53,9 +51,9 @@ class Ladder:
         self,
         fall_backs: tuple[FallBack, ...],
         names: tuple[str, ...],
-        agents: tuple[AddressWords, ...],
+        agents: Agents,
     ) -> None:
-        """`names` are of the fall-backs, for rows; `agents` the routers of the agent map's rows."""
+        """`names` are of the fall-backs, for rows; `agents` tell the router of who asks."""
         self._fall_backs, self._names, self._agents = fall_backs, names, agents
         self._snapshot: Snapshot | None = None
         self.install(None)
@@ -76,10 +74,7 @@ class Ladder:
             return
         pairs = np.unique(np.stack((who[missing], rd[missing])), axis=1)
         for asking, r in pairs.T.tolist():
-            agent, exporter = asking >> AGENT_SHIFT, asking & ((1 << AGENT_SHIFT) - 1)
-            router = (
-                self._agents[agent - 1] if agent else address_words(exporters.address(exporter))
-            )
+            router = self._agents.router(asking, exporters)
             self._place(asking, r, router, rd_number(texts[r].decode()))
 
     def _place(self, who: int, rd: int, router: AddressWords, number: int | None) -> None:

@@ -104,10 +104,12 @@ class RouteCollector:
             self._expire(now_ns)
 
     def _routers(self, protocol: Protocol) -> list[tuple[str, int]]:
-        """Address and port of those that have a session, or routes from before a restart."""
+        """Address and port of those that have a session, or routes from before a restart or out of
+        a file.
+        """
         connected = [feed.router for feed in self._feeds[protocol] if feed.alive]
-        restored = [t.peer for t in self.rib.peers() if not t.session]
-        away = [(peer.router, peer.port) for peer in restored if peer.protocol == protocol]
+        peers = [tables.peer for tables in self.rib.peers()]
+        away = [(peer.router, peer.port) for peer in peers if peer.protocol == protocol]
         return list(dict.fromkeys([*connected, *away]))
 
     def _expire(self, now_ns: int) -> None:
@@ -137,6 +139,14 @@ class RouteCollector:
         """Give sinks what is committed. May be called by another thread than the rest."""
         for stream in self._streams.values():
             stream.store()
+
+    def unstored(self) -> list[str]:
+        """What sinks have not taken, a line for each stream."""
+        return [
+            f"{s.waiting + s.lost} rows of {name} are not stored: {s.last_error}"
+            for name, s in self._streams.items()
+            if s.waiting or s.lost
+        ]
 
     def close_streams(self) -> None:
         """Close the sinks of all streams."""

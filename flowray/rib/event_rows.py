@@ -16,7 +16,6 @@ from flowray.rib.bmp_events import (
 from flowray.rib.bmp_peers import BmpPeer
 from flowray.rib.peers import LOC_RIB_PEER, RD_INSTANCE_PEER, policy_view
 from flowray.rib.rows import BmpPeer as PeerColumns
-from flowray.rib.rows import BmpView
 from flowray.route_fields import RowKind
 from flowray.wire.bgp.bmp import InformationType, Tlv
 from flowray.wire.bgp.distinguisher import rd_text
@@ -80,7 +79,7 @@ def _peer(peer: BmpPeer, *, typed: bool = True) -> Row:
         peer.address,
         peer.asn,
         peer.router_id,
-        BmpView(policy_view(peer.is_post, peer.is_out, peer.is_loc)),
+        policy_view(peer.is_post, peer.is_out, peer.is_loc),
         peer.peer_type,
         peer.is_filtered,
     ).columns

@@ -19,9 +19,6 @@ from flowray.rib.peers import Peer
 from flowray.rib.pending import PendingRows
 from flowray.rib.rib import Changes, PeerTables, Removed, Rib
 from flowray.rib.rows import (
-    BgpPeer,
-    BmpPeer,
-    BmpView,
     Event,
     LogType,
     RdOrigin,
@@ -31,25 +28,17 @@ from flowray.rib.rows import (
     event_rows,
 )
 from flowray.rib.streams import Stream
-from flowray.rib.table import NONE, RouteTable, Rows
+from flowray.rib.table import NONE, RouteTable
+from flowray.rib.table_rows import bgp_peer, bmp_peer, distinguishers, routes_of_table
 from flowray.route_fields import Protocol, RowKind
 from flowray.wire.bgp.attributes import Attributes
 from flowray.wire.bgp.events import Action, RouteEvents, Updates
-from flowray.wire.bgp.families import FAMILIES, Shape
+from flowray.wire.bgp.families import FAMILIES
 from flowray.wire.packets import address_words
 
 _LOG_TYPES = np.array([LogType.UPDATE, LogType.WITHDRAW, LogType.END_OF_RIB], np.uint8)
 assert [Action.ANNOUNCE, Action.WITHDRAW, Action.END_OF_RIB] == [0, 1, 2]
 
-
-def _of_shape(shape: Shape) -> np.ndarray[Any, Any]:
-    """(256,) bool, the families of a shape by their index."""
-    marks = np.zeros(256, np.bool_)
-    marks[[f.index for f in FAMILIES if f.shape is shape]] = True
-    return marks
-
-
-_VPN, _LABELED = _of_shape(Shape.VPN), _of_shape(Shape.LABELED)
 
 MOST_PENDING = 1 << 14
 """Routes at which rows are made of them: enough to share what a table costs."""
@@ -124,7 +113,7 @@ class Journal:
         stream = self.log(protocol)
         if stream is None:
             return
-        rd, rd_origin = _distinguishers(peers, peer, events.rd[r], events.family[r])
+        rd, rd_origin = distinguishers(peers, peer, events.rd[r], events.family[r])
         ends = events.action[r] == Action.END_OF_RIB
         own = ends & (rd_origin == RdOrigin.BGP)
         rd[own], rd_origin[own] = 0, RdOrigin.NONE
@@ -158,7 +147,7 @@ class Journal:
             if (stream := self.log(protocol)) is None:
                 continue
             seq = np.arange(n, dtype=np.uint64) + np.uint64(stream.number(n))
-            routes = _routes(gone.peer, gone.family, gone.rows, gone.nlri, seq, now_ns)
+            routes = routes_of_table(gone.peer, gone.family, gone.rows, gone.nlri, seq, now_ns)
             routes.log_type = np.full(n, LogType.DELETE, np.uint8)
             routes.attributes = had
             self._add(stream, routes, [gone.peer])
@@ -260,7 +249,7 @@ class Journal:
         rows = table.rows().ordered()
         nlri = [] if FAMILIES[family].of_prefixes else table.nlri(rows.nlri)
         seq = np.full(len(rows), base["seq"], np.uint64)
-        routes = _routes(tables.peer, family, rows, nlri, seq, base["timestamp"])
+        routes = routes_of_table(tables.peer, family, rows, nlri, seq, base["timestamp"])
         if (shared := self._next_hops.get(tables.peer.protocol)) is not None:
             routes.attributes = shared.shown(
                 self._rib.store, self._rib.compactions, rows.attributes
@@ -275,71 +264,13 @@ class Journal:
         def attributes(number: int) -> Attributes:
             return shown_attributes(self._rib.store, number)
 
+        labels = [self._label(p.protocol, p.router) for p in peers]
         if peers[0].protocol == "bgp":
-            return bgp_rows(routes, [self._bgp_peer(p) for p in peers], attributes, event)
-        return bmp_rows(routes, [self._bmp_peer(p) for p in peers], attributes, event)
+            return bgp_rows(routes, list(map(bgp_peer, peers, labels)), attributes, event)
+        return bmp_rows(routes, list(map(bmp_peer, peers, labels)), attributes, event)
 
     def _session(self, protocol: Protocol, router: str, port: int) -> dict[str, object]:
         label = self._label(protocol, router)
         if protocol == "bgp":
             return {"peer_ip_src": router, "peer_tcp_port": port, "label": label}
         return {"bmp_router": router, "bmp_router_port": port, "label": label}
-
-    def _bgp_peer(self, peer: Peer) -> BgpPeer:
-        label = self._label("bgp", peer.router)
-        return BgpPeer(peer.address, peer.port, peer.bgp_id, label=label)
-
-    def _bmp_peer(self, peer: Peer) -> BmpPeer:
-        return BmpPeer(
-            peer.router,
-            peer.port,
-            peer.address,
-            peer.asn,
-            peer.bgp_id,
-            BmpView(peer.view),
-            peer.peer_type,
-            # As in pmacct, the F flag shows in rows of Peer Up, Peer Down and statistics alone.
-            filtered=False,
-            label=self._label("bmp", peer.router),
-        )
-
-
-def _routes(
-    peer: Peer, family: int, rows: Rows, nlri: list[bytes], seq: np.ndarray[Any, Any], now_ns: int
-) -> Routes:
-    """Rows of one table as `Routes`."""
-    n = len(rows)
-    families = np.full(n, family, np.uint8)
-    rd, rd_origin = _distinguishers([peer], np.zeros(n, np.int64), rows.rd, families)
-    lengths = np.array([len(x) for x in nlri], np.int64)
-    return Routes(
-        peer=np.zeros(n, np.int64),
-        family=families,
-        rd=rd,
-        rd_origin=rd_origin,
-        path_id=rows.path_id,
-        hi=rows.hi,
-        lo=rows.lo,
-        plen=rows.plen,
-        labels=rows.labels,
-        attributes=rows.attributes,
-        seq=seq,
-        time_ns=np.full(n, now_ns, np.int64),
-        nlri=(np.frombuffer(b"".join(nlri), np.uint8), np.cumsum(lengths) - lengths, lengths)
-        if nlri
-        else None,
-    )
-
-
-def _distinguishers(
-    peers: Sequence[Peer],
-    peer: np.ndarray[Any, Any],
-    rd: np.ndarray[Any, Any],
-    family: np.ndarray[Any, Any],
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """RD of each route and what told it: its prefix, else the header of a BMP peer."""
-    own = _VPN[family]
-    of_peer = np.array([p.instance_rd for p in peers], np.uint64)[peer]
-    of_peer[_LABELED[family]] = 0
-    origin = np.where(own, RdOrigin.BGP, np.where(of_peer != 0, RdOrigin.BMP, RdOrigin.NONE))
-    return np.where(own, rd, of_peer), origin.astype(np.uint8)

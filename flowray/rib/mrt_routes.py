@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,18 +21,50 @@ ESTABLISHED = 6
 """State of a session (RFC 6396 section 4.4.1)."""
 
 
-class MrtRoutes:
-    """One file on its way into a RIB. Peers are told apart by address and AS number: two forms of
-    record tell different facts of one peer besides.
+Numbers: TypeAlias = dict[tuple[str, int], int]
+"""Peers of files in the RIB, by address and AS number: forms of record tell different facts of one
+peer besides.
+"""
+
+
+class MrtFiles:
+    """Files on their way into a RIB, in the order of their times. What one tells of a peer goes on
+    where another ended: a table, and the sessions after it.
     """
 
-    def __init__(self, path: Path, rib: Rib, journal: Journal) -> None:
-        """Raises CaptureError for a file that cannot be read."""
-        self.reader = MrtReader(path)
+    def __init__(self, rib: Rib, journal: Journal) -> None:
         self._rib, self._journal = rib, journal
-        self._numbers: dict[tuple[str, int], int] = {}
+        self._numbers: Numbers = {}
+        self._files: list[MrtRoutes] = []
+
+    def add(self, path: Path) -> MrtRoutes:
+        """One more file. Raises CaptureError for one that cannot be read."""
+        self._files.append(MrtRoutes(path, self._rib, self._journal, self._numbers))
+        return self._files[-1]
+
+    def until(self, time_ns: int) -> None:
+        """Apply everything up to this time."""
+        while waiting := [f for f in self._files if f.next_ns is not None and f.next_ns <= time_ns]:
+            first, *others = sorted(waiting, key=lambda f: f.next_ns or 0)
+            first.until(min([time_ns, *(f.next_ns or 0 for f in others)]))
+
+
+class MrtRoutes:
+    """One file on its way into a RIB."""
+
+    def __init__(self, path: Path, rib: Rib, journal: Journal, numbers: Numbers) -> None:
+        """`numbers` are those of all files. Raises CaptureError for a file that cannot be read."""
+        self.reader = MrtReader(path)
+        self._rib, self._journal, self._numbers = rib, journal, numbers
         self._events: Iterator[MrtEvent] = iter(self.reader)
         self._next = next(self._events, None)
+
+    @property
+    def next_ns(self) -> int | None:
+        """Time of what comes next; None at the end of the file."""
+        if self._next is None or isinstance(self._next, MrtStateChange):
+            return None if self._next is None else self._next.time_ns
+        return int(self._next.updates.time_ns[0])
 
     def until(self, time_ns: int) -> None:
         """Apply everything up to this time, and so what stands before it in the file."""

@@ -41,9 +41,10 @@ RD_INSTANCE_PEER, LOC_RIB_PEER = 1, 3
 class Peer:
     """Identity and facts of a peer.
 
-    `router` and `port` are where the session came from, `address` is the BGP peer: of a BGP session
-    the router itself, of a BMP session whom the router monitors. `distinguisher` is the peer
-    distinguisher of BMP, the octets of a route distinguisher as a big-endian number.
+    `router` and `port` are where the session came from (port 0: out of a file), `address` is the
+    BGP peer: of a BGP session the router itself, of a BMP session whom the router monitors.
+    `distinguisher` is the peer distinguisher of BMP, the octets of a route distinguisher as a
+    big-endian number.
     """
 
     protocol: Literal["bgp", "bmp"]

@@ -10,9 +10,9 @@ from flowray.rib.bgp_session import BgpSession, Ended, Opened, Output, UpdatesRe
 from flowray.rib.bmp_routes import BmpRoutes
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.collector import RouteCollector, bgp_settings, bmp_settings
+from flowray.rib.publishing import publisher_of
 from flowray.rib.recordings import RecordedEncoding, Search
-from flowray.rib.roa import load_roas
-from flowray.rib.snapshot import Publisher, Snapshot
+from flowray.rib.snapshot import Snapshot
 from flowray.route_fields import Protocol
 from flowray.settings.model import Settings
 from flowray.wire.bgp.messages import EXTENDED_LIMIT, MessageType
@@ -43,15 +43,6 @@ def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
-def validate(publisher: Publisher, settings: Settings) -> None:
-    """Have a publisher tell the validation states that the configuration asks for. Raises
-    ConfigError.
-    """
-    if settings.routes.roas is not None:
-        bgp = settings.listen.bgp
-        publisher.validate_with(load_roas(settings.routes.roas), 0 if bgp is None else bgp.local_as)
-
-
 class RouteReplay:
     """Feeds a collector from captures, where nobody answers and no timer ends a session, and
     publishes what flows are joined with.
@@ -67,8 +58,7 @@ class RouteReplay:
         self._refused: set[tuple[str, int]] = set()
         self._searches: dict[tuple[Protocol, str, int], Search] = {}
         self._encodings: dict[tuple[str, int], RecordedEncoding] = {}
-        self._publisher = Publisher(collector.rib, "replay", settings.routes.join.policy_views)
-        validate(self._publisher, settings)
+        self._publisher = publisher_of(collector.rib, "replay", settings)
         self._published = -1
 
     def feed(self, batch: SegmentBatch) -> None:

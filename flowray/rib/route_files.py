@@ -22,7 +22,7 @@ def read_tables(path: Path) -> Rib:
     if _is_saved(path):
         return read_saved(path)
     rib = Rib()
-    MrtRoutes(path, rib, Journal(rib, {}, Labels())).until(_END_OF_TIME)
+    MrtRoutes(path, rib, Journal(rib, {}, Labels()), {}).until(_END_OF_TIME)
     return rib
 
 

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
-__all__ = ["BgpPeer", "BmpPeer", "BmpView"]
+from flowray.rib.peers import PolicyView
 
-
-class BmpView(IntEnum):
-    """Tables of a router that BMP tells of (RFC 7854, RFC 8671, RFC 9069)."""
-
-    ADJ_RIB_IN_PRE = 0
-    ADJ_RIB_IN_POST = 1
-    LOC_RIB = 2
-    ADJ_RIB_OUT_PRE = 3
-    ADJ_RIB_OUT_POST = 4
-
-    @property
-    def columns(self) -> dict[str, object]:
-        """The columns that say which table it is, as pmacct has them."""
-        return _VIEWS[self]
+__all__ = ["BgpPeer", "BmpPeer"]
 
 
 def _view(text: str, **marks: int) -> dict[str, object]:
     return {"bmp_rib_type": text, **marks}
 
 
-_VIEWS: Final[dict[BmpView, dict[str, object]]] = {
-    BmpView.ADJ_RIB_IN_PRE: _view("Adj-Rib-In Pre-Policy", is_in=1, is_post=0),
-    BmpView.ADJ_RIB_IN_POST: _view("Adj-Rib-In Post-Policy", is_in=1, is_post=1),
-    BmpView.LOC_RIB: _view("Loc-Rib", is_loc=1),
-    BmpView.ADJ_RIB_OUT_PRE: _view("Adj-Rib-Out Pre-Policy", is_out=1, is_post=0),
-    BmpView.ADJ_RIB_OUT_POST: _view("Adj-Rib-Out Post-Policy", is_out=1, is_post=1),
+_VIEWS: Final[dict[PolicyView, dict[str, object]]] = {
+    PolicyView.ADJ_RIB_IN_PRE: _view("Adj-Rib-In Pre-Policy", is_in=1, is_post=0),
+    PolicyView.ADJ_RIB_IN_POST: _view("Adj-Rib-In Post-Policy", is_in=1, is_post=1),
+    PolicyView.LOC_RIB: _view("Loc-Rib", is_loc=1),
+    PolicyView.ADJ_RIB_OUT_PRE: _view("Adj-Rib-Out Pre-Policy", is_out=1, is_post=0),
+    PolicyView.ADJ_RIB_OUT_POST: _view("Adj-Rib-Out Post-Policy", is_out=1, is_post=1),
 }
 
 _PEER_TYPES: Final = (
@@ -79,7 +65,7 @@ class BmpPeer:
     address: str
     asn: int
     bgp_id: str
-    view: BmpView
+    view: PolicyView
     peer_type: int = 0
     filtered: bool = False
     tag: int | None = None
@@ -100,5 +86,5 @@ class BmpPeer:
             "is_filtered": int(self.filtered),
             "tag": self.tag,
             "label": self.label,
-            **self.view.columns,
+            **_VIEWS[self.view],
         }

@@ -16,14 +16,13 @@ import pyarrow as pa
 from flowray.arrow import arrow_type
 from flowray.rib.native_columns import Column, column, indexed, taken
 from flowray.rib.route_columns import Event, LogType, RdOrigin, Routes, route_columns
-from flowray.rib.row_peers import BgpPeer, BmpPeer, BmpView
+from flowray.rib.row_peers import BgpPeer, BmpPeer
 from flowray.route_fields import ROUTE_FIELDS, ROW_KIND, ROW_KINDS, RowKind
 from flowray.wire.bgp.attributes import Attributes
 
 __all__ = [
     "BgpPeer",
     "BmpPeer",
-    "BmpView",
     "Event",
     "LogType",
     "RdOrigin",

@@ -21,8 +21,9 @@ from flowray.rib.group_glass import GroupGlass
 from flowray.rib.history import TableHistory
 from flowray.rib.journal import Labels
 from flowray.rib.listeners import bgp_listener, bmp_listener
+from flowray.rib.publishing import publisher_of
 from flowray.rib.restore import restore, saved
-from flowray.rib.snapshot import Publisher, Snapshot
+from flowray.rib.snapshot import Snapshot
 from flowray.rib.streams import Stream
 from flowray.rib.warm import snapshot_of
 from flowray.settings.compile import Program
@@ -62,7 +63,7 @@ class RouteService:
         self._collector = RouteCollector(settings, streams, labels)
         # Attribute ids and generations of another start are not ours.
         epoch = f"{group.name}.{clock():016x}"
-        self._publisher = Publisher(self._collector.rib, epoch, settings.routes.join.policy_views)
+        self._publisher = publisher_of(self._collector.rib, epoch, settings)
         self._bgp = None
         if group.bgp is not None:
             self._bgp = bgp_listener(settings, group.bgp, self._collector, clock)

@@ -2,7 +2,8 @@
 
 A routing instance of a router (its global table, or a VRF by route distinguisher) is one table of a
 `Forest`, whatever number of peers, policy views and address families its routes came by. Where two
-have a route to the same prefix the policy view decides, then the peer that was there first.
+have a route to the same prefix the policy view decides, then the peer that was there first; tables
+out of files come after sessions.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from flowray.rib.lpm import MISSING, Forest, Intervals, Prefixes
 from flowray.rib.peers import Peer, PolicyView
 from flowray.rib.rib import PeerTables, Rib
 from flowray.rib.roa import RoaSet
-from flowray.rib.table import NONE, Rows
+from flowray.rib.table import NONE, RouteTable, Rows
 from flowray.rib.validation import States, route_states
 from flowray.wire.bgp.attribute_store import AttributeColumns
 from flowray.wire.bgp.families import FAMILIES, Shape
@@ -89,12 +90,15 @@ class Snapshot:
 Part = tuple[PeerTables, int]
 """A peer's tables, and a family of them."""
 
+Sources = tuple[tuple[RouteTable, int], ...]
+"""Tables and the generation of each. Numbers of peers are given again, and so tell nothing."""
+
 
 @dataclass(slots=True)
 class _Half:
     """The routes of an instance of one version of IP, and what they were built from."""
 
-    sources: tuple[tuple[int, int, int], ...]
+    sources: Sources
     prefixes: Prefixes
     paths: list[U32]
     states: States | None
@@ -181,7 +185,8 @@ class Publisher:
             self._halves.clear()
             self._compactions = self._rib.compactions
         wanted = (t for t in self._rib.peers() if t.peer.view in self._rank)
-        peers = sorted(wanted, key=lambda t: (self._rank[t.peer.view], t.number))
+        # A table out of a file (no port) is the next best to what the router's session tells.
+        peers = sorted(wanted, key=lambda t: (self._rank[t.peer.view], not t.peer.port, t.number))
         routers = _Routers()
         for tables in peers:
             routers.add(tables)
@@ -192,11 +197,15 @@ class Publisher:
 
     def _half(self, place: tuple[Instance, int], parts: Sequence[Part]) -> _Half:
         instance, version = place
-        sources = tuple((t.number, f, t.tables[f].generation) for t, f in parts)
+        sources = tuple((t.tables[f], t.tables[f].generation) for t, f in parts)
         before = self._halves.get(place)
         if before is not None and before.sources == sources:
             return before
-        if before is not None and _only_table(parts) and before.sources[0][:2] == sources[0][:2]:
+        if (
+            before is not None
+            and _only_table(parts)
+            and _tables(before.sources) == _tables(sources)
+        ):
             merged = _merged(before.prefixes, parts[0])
             if merged is not None:
                 return self._finished(sources, merged, [])
@@ -204,15 +213,13 @@ class Publisher:
         columns = _concatenated(rows)
         paths: list[U32] = []
         if any(tables.tables[family].add_path for tables, family in parts):
-            columns, paths = _listed(columns)
+            columns, paths = _listed(columns, np.repeat(np.arange(len(rows)), list(map(len, rows))))
         if _only_table(parts):
             # From here on the table remembers what changes.
             parts[0][0].tables[parts[0][1]].changes()
         return self._finished(sources, Prefixes.of(version, *columns), paths)
 
-    def _finished(
-        self, sources: tuple[tuple[int, int, int], ...], prefixes: Prefixes, paths: list[U32]
-    ) -> _Half:
+    def _finished(self, sources: Sources, prefixes: Prefixes, paths: list[U32]) -> _Half:
         states = None
         if self._roas is not None:
             states = route_states(self._roas, prefixes, paths, self._columns, self._own_as)
@@ -276,7 +283,7 @@ def _sources(
     for tables in peers:
         router = routers.numbers[tables.peer.router]
         for family, table in sorted(tables.tables.items()):
-            if FAMILIES[family].of_prefixes and len(table):
+            if FAMILIES[family].forwards and len(table):
                 version = 4 if FAMILIES[family].afi == 1 else 6
                 for rd in _instance_rds(tables, family):
                     sources[Instance(router, rd), version].append((tables, family))
@@ -296,6 +303,10 @@ def _only_table(parts: Sequence[Part]) -> bool:
     (tables, family), *others = parts
     of_rds = FAMILIES[family].shape is Shape.VPN
     return not (others or of_rds or tables.tables[family].add_path)
+
+
+def _tables(sources: Sources) -> list[RouteTable]:
+    return [table for table, _ in sources]
 
 
 def _merged(prefixes: Prefixes, part: Part) -> Prefixes | None:
@@ -339,14 +350,21 @@ def _concatenated(rows: Sequence[Rows]) -> _Columns:
     )
 
 
-def _listed(columns: _Columns) -> tuple[_Columns, list[U32]]:
-    """Prefixes once each, those of several paths with the number of their list."""
+def _listed(columns: _Columns, part: I64) -> tuple[_Columns, list[U32]]:
+    """Prefixes once each, those of several paths with the number of their list. `part` (n,) is
+    where each row is from: all paths of a prefix are of the most preferred part that has it.
+    """
     hi, lo, plen, attributes = columns
     order = np.lexsort((np.arange(hi.size), plen, lo, hi))
     hi, lo, plen, attributes = hi[order], lo[order], plen[order], attributes[order]
+    part = part[order]
     new = np.ones(hi.size, np.bool_)
     new[1:] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1]) | (plen[1:] != plen[:-1])
     begin = np.flatnonzero(new)
+    preferred = part == part[begin][np.cumsum(new) - 1]
+    begin = np.flatnonzero(new[preferred])
+    hi, lo, plen = hi[preferred], lo[preferred], plen[preferred]
+    attributes = attributes[preferred]
     count = np.diff(np.append(begin, hi.size))
     payload = attributes[begin].copy()
     many = np.flatnonzero(count > 1)

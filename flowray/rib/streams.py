@@ -31,7 +31,7 @@ class Stream:
         self.name = name
         self.rows = 0
         self.lost = 0
-        self.last_error = ""
+        self._errors = [""] * len(sinks)
         self._sinks = [(sink, deque[tuple[Commit, pa.Table]]()) for sink in sinks]
         self._partition = partition
         self._open: list[pa.Table] = []
@@ -64,20 +64,27 @@ class Stream:
 
     def store(self) -> None:
         """Give sinks the commits that they lack. May be called by another thread than the rest."""
-        for sink, queue in self._sinks:
-            self._store(sink, queue)
+        for i, (sink, queue) in enumerate(self._sinks):
+            self._store(i, sink, queue)
 
-    def _store(self, sink: Sink, queue: deque[tuple[Commit, pa.Table]]) -> None:
+    def _store(self, number: int, sink: Sink, queue: deque[tuple[Commit, pa.Table]]) -> None:
+        error = ""
         try:
             while queue:
                 sink.commit(*queue[0])
                 queue.popleft()
-        except SinkError as error:
-            if str(error) != self.last_error:
-                log.error("stream %s: %s", self.name, error)  # noqa: TRY400 - the message says it
-            self.last_error = str(error)
+        except SinkError as failure:
+            error = str(failure)
+        if error and error != self._errors[number]:
+            log.error("stream %s: %s", self.name, error)
+        self._errors[number] = error
         while _rows(queue) > MOST_ROWS:
             self.lost += queue.popleft()[1].num_rows
+
+    @property
+    def last_error(self) -> str:
+        """Why a sink does not take rows now, empty if all do."""
+        return next(filter(None, self._errors), "")
 
     @property
     def waiting(self) -> int:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from flowray.rib.peers import Peer
 from flowray.rib.route_columns import RdOrigin, Routes
-from flowray.rib.row_peers import BgpPeer, BmpPeer, BmpView
+from flowray.rib.row_peers import BgpPeer, BmpPeer
 from flowray.rib.table import Rows
 from flowray.wire.bgp.events import I64, U8, U64
 from flowray.wire.bgp.families import FAMILIES, Shape
@@ -85,7 +85,7 @@ def bmp_peer(peer: Peer, label: str | None) -> BmpPeer:
         peer.address,
         peer.asn,
         peer.bgp_id,
-        BmpView(peer.view),
+        peer.view,
         peer.peer_type,
         filtered=False,
         label=label,

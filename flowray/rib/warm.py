@@ -9,12 +9,15 @@ import numpy as np
 
 from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
+from flowray.rib.looking_glass import answer, asking
 from flowray.rib.lpm import look_up
 from flowray.rib.replay import RouteReplay
 from flowray.rib.restore import restore, saved
 from flowray.rib.rib import Rib
+from flowray.rib.route_query import RouteQuery, read_query
 from flowray.rib.snapshot import Snapshot
 from flowray.rib.streams import Stream
+from flowray.rib.table_diff import differences
 from flowray.route_fields import Protocol
 from flowray.settings.compile import Program
 from flowray.settings.model import Settings
@@ -123,6 +126,7 @@ def snapshot_of(program: Program) -> Snapshot:
     replay.collector.flush(START)
     restore(Rib(), saved(replay.collector.rib))
     _look_up(snapshot)
+    _look_into(replay.collector.rib)
     for protocol, router, _ in made_up_sessions(settings):
         replay.close(protocol, router, PORT, START)
     return snapshot
@@ -136,6 +140,13 @@ def made_up_sessions(settings: Settings) -> Iterator[tuple[Protocol, str, bytes]
         yield "bgp", "192.0.2.2", _open(add_path([AddPath(1, 1, 3)])) + PATHS
     if settings.listen.bmp is not None:
         yield "bmp", "192.0.2.3", _bmp()
+
+
+def _look_into(rib: Rib) -> None:
+    """As a looking glass does."""
+    query = read_query(prefix="0.0.0.0/0", longer=True, as_path="_1$", communities=["64496:1"])
+    assert not list(answer(asking(rib), query))
+    assert not list(differences(asking(rib), asking(rib), RouteQuery()))
 
 
 def _look_up(snapshot: Snapshot) -> None:

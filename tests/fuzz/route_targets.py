@@ -25,13 +25,21 @@ from flowray.sinks.encoding import Encoding
 from flowray.sinks.render import render
 from flowray.wire.bgp.attribute_store import AttributeStore
 from flowray.wire.bgp.attributes import decode_attributes
-from flowray.wire.bgp.capabilities import AddPath, Capability, CapabilityCode, add_path, flag
+from flowray.wire.bgp.capabilities import (
+    AddPath,
+    Capability,
+    CapabilityCode,
+    add_path,
+    flag,
+    four_octet_as,
+)
 from flowray.wire.bgp.events import Action, Contexts, RouteEvents, Updates
 from flowray.wire.bgp.families import FAMILIES
+from flowray.wire.bgp.messages import KEEPALIVE
 from flowray.wire.bgp.update import CAUSES, parse_updates
 from flowray.wire.proxy_protocol import ProxyError, read_proxy_header
 from tests.fuzz.outcomes import observe, one_line, scratch
-from tests.rib.bgp_peer import KEEPALIVE, START, four_octet_as, peer_open
+from tests.rib.bgp_peer import START, peer_open
 from tests.wire.bgp import encode as e
 
 STREAMS = ("bgp_log", "bmp_log", "bgp_dump", "bmp_dump")

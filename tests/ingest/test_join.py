@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from ipaddress import ip_address, ip_network
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,7 @@ attributes = st.builds(
         max_size=3,
     )
     # Adjacent sequences are one.
-    .filter(
-        lambda p: all(a[0] != SEQUENCE or b[0] != SEQUENCE for a, b in zip(p, p[1:], strict=False))
-    )
+    .filter(lambda p: all(a[0] != SEQUENCE or b[0] != SEQUENCE for a, b in pairwise(p)))
     .map(tuple),
     local_pref=st.none() | st.integers(0, 3),
     med=st.none() | st.integers(0, 3),

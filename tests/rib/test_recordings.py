@@ -16,8 +16,9 @@ from flowray.rib.replay import RouteReplay
 from flowray.settings.model import Settings
 from flowray.wire.bgp.attributes import decode_attributes
 from flowray.wire.bgp.capabilities import AddPath, add_path, four_octet_as
+from flowray.wire.bgp.messages import KEEPALIVE
 from flowray.wire.segments import SYN, SegmentBatch
-from tests.rib.bgp_peer import KEEPALIVE, START, peer_open
+from tests.rib.bgp_peer import START, peer_open
 from tests.wire.bgp import encode as e
 from tests.wire.bgp import encode_bmp as b
 

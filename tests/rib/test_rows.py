@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flowray.rib.peers import PolicyView
 from flowray.rib.rows import (
     BgpPeer,
     BmpPeer,
-    BmpView,
     LogType,
     RdOrigin,
     Routes,
@@ -239,21 +239,21 @@ def test_a_set_is_decoded_once() -> None:
 
 
 MONITORED = BmpPeer(
-    "203.0.113.9", 40_000, "198.51.100.1", 64496, "192.0.2.1", BmpView.ADJ_RIB_IN_PRE
+    "203.0.113.9", 40_000, "198.51.100.1", 64496, "192.0.2.1", PolicyView.ADJ_RIB_IN_PRE
 )
 
 
 @pytest.mark.parametrize(
     ("view", "columns"),
     [
-        (BmpView.ADJ_RIB_IN_PRE, ("Adj-Rib-In Pre-Policy", 1, None, 0, None)),
-        (BmpView.ADJ_RIB_IN_POST, ("Adj-Rib-In Post-Policy", 1, None, 1, None)),
-        (BmpView.LOC_RIB, ("Loc-Rib", None, 1, None, None)),
-        (BmpView.ADJ_RIB_OUT_PRE, ("Adj-Rib-Out Pre-Policy", None, None, 0, 1)),
-        (BmpView.ADJ_RIB_OUT_POST, ("Adj-Rib-Out Post-Policy", None, None, 1, 1)),
+        (PolicyView.ADJ_RIB_IN_PRE, ("Adj-Rib-In Pre-Policy", 1, None, 0, None)),
+        (PolicyView.ADJ_RIB_IN_POST, ("Adj-Rib-In Post-Policy", 1, None, 1, None)),
+        (PolicyView.LOC_RIB, ("Loc-Rib", None, 1, None, None)),
+        (PolicyView.ADJ_RIB_OUT_PRE, ("Adj-Rib-Out Pre-Policy", None, None, 0, 1)),
+        (PolicyView.ADJ_RIB_OUT_POST, ("Adj-Rib-Out Post-Policy", None, None, 1, 1)),
     ],
 )
-def test_bmp_views(view: BmpView, columns: tuple[object, ...]) -> None:
+def test_bmp_views(view: PolicyView, columns: tuple[object, ...]) -> None:
     table = bmp_rows(routes(LOGGED), [replace(MONITORED, view=view)], sets, "log")
     row = records(table, REFERENCE, "bmp")[0]
     keys = ("bmp_rib_type", "is_in", "is_loc", "is_post", "is_out")
@@ -261,7 +261,10 @@ def test_bmp_views(view: BmpView, columns: tuple[object, ...]) -> None:
 
 
 def test_bmp_log() -> None:
-    peers = [MONITORED, replace(MONITORED, view=BmpView.LOC_RIB, filtered=True, address="0.0.0.0")]
+    peers = [
+        MONITORED,
+        replace(MONITORED, view=PolicyView.LOC_RIB, filtered=True, address="0.0.0.0"),
+    ]
     told = routes(
         LOGGED,
         peer=np.array([0, 1, 1]),

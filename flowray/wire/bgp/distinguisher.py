@@ -19,7 +19,8 @@ def rd_number(text: str) -> int | None:
     """The number of a text as `rd_text` gives it, or None for anything else (`vrfid:5`)."""
     kind, _, rest = text.partition(":")
     administrator, _, number = rest.partition(":")
-    if not (kind.isdecimal() and number.isdecimal()):
+    plain = administrator.replace(".", "") if kind == "1" else administrator
+    if not all(part.isascii() and part.isdecimal() for part in (kind, plain, number)):
         return None
     try:
         high = int(ipaddress.IPv4Address(administrator) if kind == "1" else administrator)

@@ -52,6 +52,13 @@ class Family:
         return self.shape <= Shape.VPN
 
     @property
+    def forwards(self) -> bool:
+        """Whether unicast traffic follows its routes: those of multicast (SAFI 2) are for reverse
+        path checks.
+        """
+        return self.of_prefixes and self.safi != 2
+
+    @property
     def address_octets(self) -> int:
         """4 or 16 for families of IP prefixes and flow specifications of IP, else 0."""
         return {1: 4, 2: 16}.get(self.afi, 0)
