@@ -10,7 +10,6 @@ from flowray.rib.bgp_session import BgpSession, Ended, Opened, Output, UpdatesRe
 from flowray.rib.bmp_routes import BmpRoutes
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.collector import RouteCollector, bgp_settings, bmp_settings
-from flowray.rib.publishing import publisher_of
 from flowray.rib.recordings import RecordedEncoding, Search
 from flowray.rib.snapshot import Snapshot
 from flowray.route_fields import Protocol
@@ -58,7 +57,7 @@ class RouteReplay:
         self._refused: set[tuple[str, int]] = set()
         self._searches: dict[tuple[Protocol, str, int], Search] = {}
         self._encodings: dict[tuple[str, int], RecordedEncoding] = {}
-        self._publisher = publisher_of(collector.rib, "replay", settings)
+        self._publisher = collector.publisher("replay")
         self._published = -1
 
     def feed(self, batch: SegmentBatch) -> None:

@@ -63,7 +63,7 @@ def main() -> None:
     name = sys.argv.pop(1)
     drop_stale(KERNELS)
     with atheris.instrument_imports(include=INSTRUMENTED, exclude=COMPILED):
-        from tests.fuzz import framing, outcomes, targets
+        from tests.fuzz import framing, outcomes, seeds, targets
     target = targets.TARGETS[name]
     outcomes.watch(marker())
     warnings.simplefilter("error")
@@ -77,6 +77,9 @@ def main() -> None:
             return bytes(atheris.Mutate(data, most))
         return data[:1] + framing.mutate(data[1:], most - 1, seed, atheris.Mutate)
 
+    # What takes long the first time is to compile kernels.
+    for data in seeds.seeds()[name]:
+        target(data)
     # libFuzzer runs itself again, through a shell, to merge.
     sys.argv[0] = shlex.join([sys.executable, "-m", "tests.fuzz.run", name])
     custom = {"custom_mutator": mutate} if name in targets.FRAMED else {}
