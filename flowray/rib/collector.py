@@ -89,6 +89,11 @@ class RouteCollector:
         """Where what happens is written."""
         return self._journal
 
+    @property
+    def dumps(self) -> bool:
+        """Whether tables are dumped."""
+        return bool(self._dumps)
+
     def advance(self, now_ns: int) -> None:
         """Let time pass: dumps that are due are written, stale routes end."""
         for protocol, schedule in self._dumps.items():
@@ -141,12 +146,8 @@ class RouteCollector:
             stream.store()
 
     def unstored(self) -> list[str]:
-        """What sinks have not taken, a line for each stream."""
-        return [
-            f"{s.waiting + s.lost} rows of {name} are not stored: {s.last_error}"
-            for name, s in self._streams.items()
-            if s.waiting or s.lost
-        ]
+        """What sinks have not taken, a line for each stream of which there is any."""
+        return [line for stream in self._streams.values() if (line := stream.unstored)]
 
     def close_streams(self) -> None:
         """Close the sinks of all streams."""
