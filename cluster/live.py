@@ -39,8 +39,8 @@ class Live:
         return status
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> dict[str, Any]:
-        """Wait until all shards and RIB groups receive. Raises StartError with the reason if they do
-        not.
+        """Wait until all shards and RIB groups receive. Raises StartError with the reason if they
+        do not.
         """
         deadline = time.monotonic() + seconds
         while True:

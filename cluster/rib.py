@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc
 import typer
@@ -26,11 +26,17 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 1 << 30),
 )
 
+_Answer = TypeVar("_Answer")
+
 Row: TypeAlias = dict[str, Any]
 
 
 class RibError(FlowrayError):
     """A looking glass that gives no answer."""
+
+
+class _NotHereError(RibError):
+    """A peer that this group has not."""
 
 
 class Glass(Protocol):
@@ -56,10 +62,12 @@ class _Remote:
         self._stub, self._address = rib_pb2_grpc.RibStub(channel), address
 
     def peers(self, request: pb.PeersRequest) -> pb.PeersResponse:
-        return self._one(self._stub.Peers, request)
+        found: pb.PeersResponse = self._one(self._stub.Peers, request)
+        return found
 
     def lookup(self, request: pb.LookupRequest) -> pb.LookupResponse:
-        return self._one(self._stub.Lookup, request)
+        found: pb.LookupResponse = self._one(self._stub.Lookup, request)
+        return found
 
     def routes(self, request: pb.RoutesRequest) -> Iterator[pb.RoutesResponse]:
         return self._many(self._stub.Routes, request)
@@ -131,11 +139,26 @@ def _told(error: Any, address: str) -> RibError:
     """What a call ended with, in one line."""
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return RibError(f"no looking glass answers at {address}: {_line(error.details())}")
-    return RibError(_line(error.details()))
+    kind = _NotHereError if error.code() is grpc.StatusCode.NOT_FOUND else RibError
+    return kind(_line(error.details()))
 
 
 def _line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _of_all(
+    glasses: Sequence[Glass], ask: Callable[[Glass], Iterable[_Answer]]
+) -> Iterator[_Answer]:
+    """What all groups answer; that some have not the peer does not matter."""
+    missing: list[RibError] = []
+    for glass in glasses:
+        try:
+            yield from ask(glass)
+        except _NotHereError as error:
+            missing.append(error)
+    if len(missing) == len(glasses):
+        raise missing[0]
 
 
 # -- verbs -----------------------------------------------------------------------------------------
@@ -144,7 +167,7 @@ def _line(text: str) -> str:
 def peers(source: Source, *, as_json: bool) -> None:
     """All peers and their tables."""
     with source.glasses() as glasses:
-        found = [peer for glass in glasses for peer in glass.peers(pb.PeersRequest()).peers]
+        found = list(_of_all(glasses, lambda glass: glass.peers(pb.PeersRequest()).peers))
     if as_json:
         _print_json(_whole(peer) for peer in found)
         return
@@ -159,7 +182,7 @@ def lookup(
     """The routes that match an address."""
     request = pb.LookupRequest(address=address, peer=peer, rd=rd, all=everything)
     with source.glasses() as glasses:
-        rows = [_row(r) for glass in glasses for r in glass.lookup(request).routes]
+        rows = list(map(_row, _of_all(glasses, lambda glass: glass.lookup(request).routes)))
     _print_routes(rows, as_json=as_json)
 
 
@@ -169,7 +192,7 @@ def routes(source: Source, request: pb.RoutesRequest, *, as_json: bool) -> None:
     if limit:
         request.limit += 1
     with source.glasses() as glasses:
-        answers = chain.from_iterable(glass.routes(request) for glass in glasses)
+        answers = _of_all(glasses, lambda glass: glass.routes(request))
         rows = (_row(route) for answer in answers for route in answer.routes)
         _print_routes(islice(rows, limit) if limit else rows, as_json=as_json)
         if limit and next(rows, None) is not None:
@@ -187,7 +210,7 @@ def diff(source: Source, before: str, after: str, peer: str, *, as_json: bool) -
     if any(there):
         raise RibError("diff: found a file beside a time; allowed two files or two times")
     with source.glasses() as glasses:
-        answers = chain.from_iterable(glass.diff(request) for glass in glasses)
+        answers = _of_all(glasses, lambda glass: glass.diff(request))
         _print_changes(answers, as_json=as_json)
 
 
@@ -233,13 +256,16 @@ def _print_routes(rows: Iterable[Row], *, as_json: bool) -> None:
 
 
 def _print_changes(answers: Iterable[pb.DiffResponse], *, as_json: bool) -> None:
-    changes = (_change(change) for answer in answers for change in answer.changes)
     if as_json:
-        _print_json(changes)
+        _print_json(_change(change) for answer in answers for change in answer.changes)
         return
     from cluster.rib_tables import changes_table
 
-    _show(changes_table(list(changes)))
+    whole = pb.DiffResponse()
+    for answer in answers:
+        whole.MergeFrom(answer)
+    times = (whole.before_ns, whole.after_ns)
+    _show(changes_table([_change(change) for change in whole.changes], times))
 
 
 def _change(change: pb.Change) -> Row:

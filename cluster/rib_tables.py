@@ -66,13 +66,17 @@ def routes_table(rows: Sequence[Row]) -> Table | str:
     return table
 
 
-def changes_table(changes: Sequence[Row]) -> Table | str:
-    """Changes: `+` a route that came, `-` one that went, `~` what one was, and below what it is."""
+def changes_table(changes: Sequence[Row], times: tuple[int, int]) -> Table | str:
+    """Changes: `+` a route that came, `-` one that went, `~` what one was, and below what it is.
+    `times` (ns) are those of the tables, 0 where a time says nothing.
+    """
+    since = " to ".join(_time(ns) if ns else "now" for ns in times) if any(times) else ""
     if not changes:
-        return "no difference"
+        return f"no difference {since}".rstrip()
     sides = [side for c in changes for side in (c["before"], c["after"]) if side is not None]
     shown = _shown(sides)
     table = _table(" ", *shown)
+    table.title = since or None
     for change in changes:
         mark, style = _MARKS[change["change"]]
         for side in (change["before"], change["after"]):
@@ -109,8 +113,12 @@ def _view(peer: pb.Peer) -> str:
 def _state(peer: pb.Peer) -> str:
     since = ""
     if peer.HasField("since_ns"):
-        since = datetime.fromtimestamp(peer.since_ns / 1e9, UTC).strftime(" since %m-%d %H:%M:%S")
+        since = f" since {_time(peer.since_ns)}"
     return f"{peer.state}{', stale' if peer.stale else ''}{since}"
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _of_table(table: pb.Table | None) -> tuple[str, ...]:

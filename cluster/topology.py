@@ -49,6 +49,10 @@ def _absolute_sink(sink: FileSink) -> FileSink:
     return sink.model_copy(update={"path": str(Path(sink.path).expanduser().absolute())})
 
 
+_ROUTE_PORTS = ("bgp", "bmp", "looking_glass")
+"""Options of a group of routes that are addresses to listen on."""
+
+
 def with_ports(settings: Settings) -> Settings:
     """The same with a free port in place of each port 0: all shards must share one, and who starts
     again wants the same.
@@ -61,11 +65,13 @@ def with_ports(settings: Settings) -> Settings:
             update[protocol] = one.model_copy(update={"address": address})
     groups = [
         group.model_copy(
-            update={p: _with_tcp_port(a) for p in ("bgp", "bmp") if (a := getattr(group, p))}
+            update={p: _with_tcp_port(a) for p in _ROUTE_PORTS if (a := getattr(group, p))}
         )
         for group in settings.routes.groups
     ]
-    routes = settings.routes.model_copy(update={"groups": groups})
+    glass = settings.routes.looking_glass
+    changed = {"groups": groups, "looking_glass": glass and _with_tcp_port(glass)}
+    routes = settings.routes.model_copy(update=changed)
     return settings.model_copy(
         update={"listen": listen.model_copy(update=update), "routes": routes}
     )

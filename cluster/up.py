@@ -109,6 +109,8 @@ def _lines(status: dict[str, Any], settings: Settings) -> Iterator[str]:
         for protocol, address in (("bgp", group.bgp), ("bmp", group.bmp)):
             if address is not None:
                 yield f"listening on {protocol}://{address}, routes of group {group.name}"
+        if group.looking_glass is not None:
+            yield f"looking glass of group {group.name} on {group.looking_glass}"
     for name in status["aggregators"]:
         yield f"{name} aggregates"
     yield "ready; stop with Ctrl-C or flowray down"

@@ -13,12 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cluster.replay import replay_here, sinks_for
+from cluster.warmup_routes import warm_up_routes
 from flowray.field import Merge, Source
 from flowray.fields import REGISTRY
 from flowray.generate.bench import MIX, bench_traffic
 from flowray.generate.capture import write_capture
-from flowray.settings.compile import compile_settings
+from flowray.ingest.warm import warm
+from flowray.rib.warm import snapshot_of
+from flowray.settings.compile import Program, compile_settings
 from flowray.settings.load import parse_settings
+from flowray.settings.routes import RouteStreams
 from flowray.sinks.files import FileKind
 from flowray.sinks.warmup import warm_up as warm_up_sinks
 
@@ -30,9 +34,12 @@ def _every_field() -> list[str]:
 
 
 def _configuration() -> dict[str, Any]:
-    """Views that between them use every kernel of the flow path."""
+    """Views that between them use every kernel of the flow path, and all of the routes."""
     keys = [n for n in _every_field() if REGISTRY[n].merge is Merge.KEY]
+    streams: dict[str, Any] = {name: {} for name in RouteStreams.model_fields}
     return {
+        "listen": {"bgp": {}, "bmp": {}},
+        "routes": {"streams": streams, "join": {"global_fall_back": True}},
         "views": [
             {"name": "records", "keys": keys},
             {"name": "windows", "keys": [*keys, "tcpflags"], "window": "10s", "max_keys": 1000},
@@ -50,14 +57,18 @@ def _configuration() -> dict[str, Any]:
     }
 
 
+def _program() -> Program:
+    return compile_settings(parse_settings(_configuration(), "warm-up"), "warm-up")
+
+
 def _replay(capture: Path, out: Path, kind: FileKind) -> Callable[[], object]:
-    program = compile_settings(parse_settings(_configuration(), "warm-up"), "warm-up")
+    program = _program()
     return lambda: replay_here(program, [capture], sinks_for(program, out, kind), quiet=True)
 
 
 def warm_up() -> None:
-    """Run the flow path over a capture of all protocols, with a progress bar; a few seconds if
-    nothing is to compile.
+    """Run the flow and route paths over made-up input of all protocols, with a progress bar; a few
+    seconds if nothing is to compile.
     """
     columns = (TextColumn("compiling kernels: {task.description}"), BarColumn())
     bar = Progress(
@@ -72,9 +83,12 @@ def warm_up() -> None:
                 "traffic and captures",
                 lambda: write_capture(capture, bench_traffic(RECORDS, distinct=500, mix=MIX)),
             ),
+            ("routes", lambda: snapshot_of(_program())),
+            ("joins", lambda: warm(_program())),
             ("decoding, views, JSON lines", _replay(capture, root, "jsonl")),
             ("CSV", _replay(capture, root, "csv")),
             ("Parquet", _replay(capture, root, "parquet")),
+            ("routes", lambda: warm_up_routes(root, _every_field())),
         ]
         task = bar.add_task("", total=len(steps))
         for name, step in steps:

@@ -207,9 +207,12 @@ class Collector:
 
     @property
     def nbytes(self) -> int:
-        """Octets held by open partials and by those not acknowledged."""
+        """Octets held by open partials and by those not acknowledged. Any thread may ask."""
         kept = sum(
-            p.table.nbytes for q in self._unacknowledged.values() for p in q if p.table is not None
+            p.table.nbytes
+            for q in self._unacknowledged.values()
+            for p in tuple(q)
+            if p.table is not None
         )
         return kept + sum(view.nbytes for view in self._views)
 

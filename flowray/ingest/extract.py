@@ -40,36 +40,32 @@ class Extractor:
         """Columns of the sets chosen (indices), which are of the plan's template; each is void when
         the next one is asked for. `header` (messages, HEADER_COLUMNS): their records are counted.
         """
-        for portion in _portions(sets, chosen, plan.record_size):
+        for portion, most in _portions(sets, chosen, plan.record_size):
             # Records of the reverse direction are the same records: they count once.
             counted = header.copy() if plan.reverse else header
-            columns = self._fill(buf, counted, sets, portion, plan)
+            columns = self._fill(buf, counted, sets, portion, most, plan)
             self._complete(buf, columns, plan, texts)
             if plan.reverse:
                 columns = columns.take((columns["packets"] != 0) | (columns["bytes"] != 0))
             if columns.n:
                 yield columns
 
-    def _fill(self, buf: U8, header: I64, sets: I64, chosen: I64, plan: Plan) -> Columns:
-        if plan.variable:
-            rows = int(k.count_variable(buf, sets, chosen, plan.widths, plan.record_size))
-        else:
-            rows = int((sets[chosen, k.S_LENGTH] // plan.record_size).sum())
-        if rows > self._words.shape[1]:
-            self._words = np.empty((self._layout.words, 2 * rows), np.uint64)
-        columns = Columns(self._layout, self._words, rows)
+    def _fill(self, buf: U8, header: I64, sets: I64, chosen: I64, most: int, plan: Plan) -> Columns:
+        """Columns of the sets chosen, which have `most` records at most."""
+        if most > self._words.shape[1]:
+            self._words = np.empty((self._layout.words, 2 * most), np.uint64)
         packet_row = self._layout.index("_packet")
         if plan.variable:
-            k.extract_variable(
+            rows = k.extract_variable(
                 buf, sets, chosen, plan.widths, plan.record_size, plan.ops, plan.unset, header,
-                columns.words, packet_row,
+                self._words, packet_row,
             )  # fmt: skip
         else:
-            k.extract_fixed(
-                buf, sets, chosen, plan.record_size, plan.ops, plan.unset, header, columns.words,
+            rows = k.extract_fixed(
+                buf, sets, chosen, plan.record_size, plan.ops, plan.unset, header, self._words,
                 packet_row,
             )  # fmt: skip
-        return columns
+        return Columns(self._layout, self._words, rows)
 
     def _complete(self, buf: U8, columns: Columns, plan: Plan, texts: Interner) -> None:
         """Replace places in `buf` by what stands there."""
@@ -89,7 +85,13 @@ class Extractor:
             )  # fmt: skip
 
 
-def _portions(sets: I64, chosen: I64, least: int) -> list[I64]:
-    """The sets chosen in portions of about PORTION records of at least that many octets."""
+def _portions(sets: I64, chosen: I64, least: int) -> Iterator[tuple[I64, int]]:
+    """The sets chosen in portions of about PORTION records of at least that many octets, and how
+    many records each has at most.
+    """
     records = np.cumsum(sets[chosen, k.S_LENGTH] // least)
-    return np.split(chosen, np.flatnonzero(np.diff(records // PORTION)) + 1)
+    begin = before = 0
+    for end in (*(np.flatnonzero(np.diff(records // PORTION)) + 1).tolist(), chosen.size):
+        upto = int(records[end - 1])
+        yield chosen[begin:end], upto - before
+        begin, before = end, upto

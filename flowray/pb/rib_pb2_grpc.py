@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class RibStub:
     """The looking glass: what the tables of routes hold, while updates pour in. Each RIB group answers
-    for the peers whose routes it holds. A query that makes no sense ends with INVALID_ARGUMENT and one
-    line that says why.
+    for the peers whose routes it holds. A query that makes no sense ends with INVALID_ARGUMENT, one
+    about a peer that is not there with NOT_FOUND, and one line says why.
     """
 
     def __init__(self, channel):
@@ -61,8 +61,8 @@ class RibStub:
 
 class RibServicer:
     """The looking glass: what the tables of routes hold, while updates pour in. Each RIB group answers
-    for the peers whose routes it holds. A query that makes no sense ends with INVALID_ARGUMENT and one
-    line that says why.
+    for the peers whose routes it holds. A query that makes no sense ends with INVALID_ARGUMENT, one
+    about a peer that is not there with NOT_FOUND, and one line says why.
     """
 
     def Peers(self, request, context):
@@ -126,8 +126,8 @@ def add_RibServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Rib:
     """The looking glass: what the tables of routes hold, while updates pour in. Each RIB group answers
-    for the peers whose routes it holds. A query that makes no sense ends with INVALID_ARGUMENT and one
-    line that says why.
+    for the peers whose routes it holds. A query that makes no sense ends with INVALID_ARGUMENT, one
+    about a peer that is not there with NOT_FOUND, and one line says why.
     """
 
     @staticmethod

@@ -15,7 +15,7 @@ from flowray.errors import FlowrayError
 from flowray.pb import rib_pb2 as pb
 from flowray.pb import rib_pb2_grpc
 from flowray.rib.glass_answers import Answers, BusyError
-from flowray.rib.route_query import QueryError
+from flowray.rib.route_query import QueryError, UnknownPeerError
 
 __all__ = ["GlassError", "GlassServer"]
 
@@ -36,6 +36,14 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
 )
 
+_CODES: dict[type[Exception], grpc.StatusCode] = {
+    UnknownPeerError: grpc.StatusCode.NOT_FOUND,
+    QueryError: grpc.StatusCode.INVALID_ARGUMENT,
+    BusyError: grpc.StatusCode.UNAVAILABLE,
+    TimeoutError: grpc.StatusCode.UNAVAILABLE,
+}
+"""Codes of errors, the first that fits."""
+
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
@@ -50,8 +58,9 @@ class GlassServer:
     def __init__(self, address: str, answers: Answers) -> None:
         """Raises GlassError if the address is taken or none of this machine's."""
         self._health = health.HealthServicer()
+        self._threads = ThreadPoolExecutor(THREADS, "looking-glass")
         self._server = grpc.server(
-            ThreadPoolExecutor(THREADS, "looking-glass"),
+            self._threads,
             options=_OPTIONS,
             maximum_concurrent_rpcs=THREADS + WAITING,
         )
@@ -74,6 +83,7 @@ class GlassServer:
         """Take no more calls, and end those that are not done soon."""
         self._health.enter_graceful_shutdown()
         self._server.stop(STOP_SECONDS).wait()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Rib(rib_pb2_grpc.RibServicer):
@@ -125,11 +135,8 @@ def _many(
 
 def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     """End a call with a code and one line."""
-    if isinstance(error, QueryError):
-        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-    if isinstance(error, BusyError):
-        context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-    if isinstance(error, TimeoutError):
-        context.abort(grpc.StatusCode.UNAVAILABLE, "the tables are busy: ask again")
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            context.abort(code, str(error) or "the tables are busy: ask again")
     log.error("looking glass: %s", error, exc_info=error)
     context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")

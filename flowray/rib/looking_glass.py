@@ -19,7 +19,7 @@ import pyarrow as pa
 from flowray.rib.attribute_match import AttributeSets, matching_sets
 from flowray.rib.peers import Peer
 from flowray.rib.rib import PeerTables, Rib
-from flowray.rib.route_query import GLOBAL, QueryError, RouteQuery
+from flowray.rib.route_query import GLOBAL, RouteQuery, UnknownPeerError
 from flowray.rib.rows import bgp_rows, bmp_rows
 from flowray.rib.table import Rows
 from flowray.rib.table_rows import bgp_peer, bmp_peer, distinguishers, routes_of_table
@@ -169,7 +169,7 @@ def answer(ask: Ask, query: RouteQuery) -> Iterator[TakenRoutes]:
     """The routes that a query asks for, a table at a time, each in order.
 
     Tables are looked at one after another: each is as of one moment, not all of the same. Raises
-    QueryError if nobody is the peer asked for.
+    UnknownPeerError if nobody is the peer asked for.
     """
     todo: Sequence[Target] = ask(partial(targets, query))
     left = query.limit or None
@@ -219,11 +219,11 @@ def _take_some(
 def targets(query: RouteQuery, rib: Rib) -> list[Target]:
     """The tables that may have routes which a query asks for, in the RIB's thread.
 
-    Raises QueryError if nobody is the peer asked for.
+    Raises UnknownPeerError if nobody is the peer asked for.
     """
     peers = [t for t in rib.peers() if query.peer in ("", t.peer.address, t.peer.router)]
     if query.peer and not peers:
-        raise QueryError(f"peer: found {query.peer}, of which there are no routes here")
+        raise UnknownPeerError(f"peer: found {query.peer}, of which there are no routes here")
     return [
         Target(tables.number, tables.peer, family)
         for tables in peers

@@ -19,7 +19,16 @@ from flowray.wire.bgp.distinguisher import rd_number
 from flowray.wire.bgp.families import FAMILIES, UNKNOWN_FAMILY, family_index
 from flowray.wire.packets import address_text, address_words
 
-__all__ = ["GLOBAL", "Community", "Place", "QueryError", "RouteQuery", "lookup_query", "read_query"]
+__all__ = [
+    "GLOBAL",
+    "Community",
+    "Place",
+    "QueryError",
+    "RouteQuery",
+    "UnknownPeerError",
+    "lookup_query",
+    "read_query",
+]
 
 GLOBAL: Final = 0
 """Route distinguisher that stands for the global table: routes without one."""
@@ -27,6 +36,10 @@ GLOBAL: Final = 0
 
 class QueryError(FlowrayError):
     """A question that makes no sense, or that nobody here can answer."""
+
+
+class UnknownPeerError(QueryError):
+    """A question about a peer that is not here; another RIB group may have it."""
 
 
 class Place(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowray.rib.looking_glass import Ask, TakenRoutes, Target, take, targets
-from flowray.rib.route_query import QueryError, RouteQuery
+from flowray.rib.route_query import RouteQuery, UnknownPeerError
 from flowray.rib.table import Rows
 from flowray.wire.bgp.attribute_store import AttributeStore
 from flowray.wire.bgp.events import I64, U32
@@ -44,11 +44,11 @@ class Difference:
 def differences(before: Ask, after: Ask, query: RouteQuery) -> Iterator[Difference]:
     """Tables of two RIBs in which anything is different, by the peer and place of `query`.
 
-    Raises QueryError if neither has the peer asked for.
+    Raises UnknownPeerError if neither has the peer asked for.
     """
     old, new = _tables(before, query), _tables(after, query)
     if query.peer and not old and not new:
-        raise QueryError(f"peer: found {query.peer}, of which there are no routes then")
+        raise UnknownPeerError(f"peer: found {query.peer}, of which there are no routes then")
     for place in dict.fromkeys([*old, *new]):
         difference = _difference(
             _taken(before, query, old.get(place)), _taken(after, query, new.get(place))
@@ -60,7 +60,7 @@ def differences(before: Ask, after: Ask, query: RouteQuery) -> Iterator[Differen
 def _tables(ask: Ask, query: RouteQuery) -> dict[_Place, Target]:
     try:
         found: list[Target] = ask(partial(targets, query))
-    except QueryError:
+    except UnknownPeerError:
         return {}
     return {(target.peer.identity, target.family): target for target in found}
 

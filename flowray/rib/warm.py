@@ -9,12 +9,15 @@ import numpy as np
 
 from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
+from flowray.rib.looking_glass import answer, asking
 from flowray.rib.lpm import look_up
 from flowray.rib.replay import RouteReplay
 from flowray.rib.restore import restore, saved
 from flowray.rib.rib import Rib
+from flowray.rib.route_query import RouteQuery, read_query
 from flowray.rib.snapshot import Snapshot
 from flowray.rib.streams import Stream
+from flowray.rib.table_diff import differences
 from flowray.route_fields import Protocol
 from flowray.settings.compile import Program
 from flowray.settings.model import Settings
@@ -81,23 +84,25 @@ def _open(*more: Capability) -> bytes:
 
 def _bmp() -> bytes:
     """Initiation, and the same routes of a Loc-RIB, whose Peer Up is not asked for; one of them as
-    version 4 has it.
+    version 4 has it, with a mark of its path.
     """
     header = b"\x03" + bytes(8 + 1 + 16) + _AS.to_bytes(4) + bytes((192, 0, 2, 1)) + bytes(8)
-    routes = b"".join(_message(0, header + update) for update in _split(UPDATES))
-    newer = _message(0, header + _in_tlv(_split(UPDATES)[0]), 4)
+    routes = b"".join(_message(0, header + update) for update in split_messages(UPDATES))
+    newer = _message(0, header + _in_tlv(split_messages(UPDATES)[0]), 4)
     return _message(4, b"\x00\x02\x00\x01r") + routes + newer
 
 
 def _in_tlv(update: bytes) -> bytes:
-    return b"\x00\x07" + len(update).to_bytes(2) + b"\x00\x00" + update
+    mark = b"\x00\x05\x00\x04\x00\x00" + b"\x00\x00\x00\x02"
+    return b"\x00\x07" + len(update).to_bytes(2) + b"\x00\x00" + update + mark
 
 
 def _message(kind: int, body: bytes, version: int = 3) -> bytes:
     return bytes((version,)) + (6 + len(body)).to_bytes(4) + bytes((kind,)) + body
 
 
-def _split(messages: bytes) -> list[bytes]:
+def split_messages(messages: bytes) -> list[bytes]:
+    """BGP messages one by one."""
     found = []
     while messages:
         length = int.from_bytes(messages[16:18])
@@ -115,18 +120,19 @@ def snapshot_of(program: Program) -> Snapshot:
     labels = Labels(program.labels, frozenset(settings.maps.labels_apply_to))
     replay = RouteReplay(settings, RouteCollector(settings, streams, labels))
     snapshot = replay.publish(START)
-    for protocol, router, octets in _sessions(settings):
+    for protocol, router, octets in made_up_sessions(settings):
         replay.receive(protocol, router, PORT, octets, START)
         snapshot = replay.publish(START)
     replay.collector.flush(START)
     restore(Rib(), saved(replay.collector.rib))
     _look_up(snapshot)
-    for protocol, router, _ in _sessions(settings):
+    _look_into(replay.collector.rib)
+    for protocol, router, _ in made_up_sessions(settings):
         replay.close(protocol, router, PORT, START)
     return snapshot
 
 
-def _sessions(settings: Settings) -> Iterator[tuple[Protocol, str, bytes]]:
+def made_up_sessions(settings: Settings) -> Iterator[tuple[Protocol, str, bytes]]:
     """Protocol and address of a router, and what it says, turn by turn."""
     if settings.listen.bgp is not None:
         for octets in (_open(), UPDATES, _update(_USUAL + _HOP, _V4)):
@@ -134,6 +140,13 @@ def _sessions(settings: Settings) -> Iterator[tuple[Protocol, str, bytes]]:
         yield "bgp", "192.0.2.2", _open(add_path([AddPath(1, 1, 3)])) + PATHS
     if settings.listen.bmp is not None:
         yield "bmp", "192.0.2.3", _bmp()
+
+
+def _look_into(rib: Rib) -> None:
+    """As a looking glass does."""
+    query = read_query(prefix="0.0.0.0/0", longer=True, as_path="_1$", communities=["64496:1"])
+    assert not list(answer(asking(rib), query))
+    assert not list(differences(asking(rib), asking(rib), RouteQuery()))
 
 
 def _look_up(snapshot: Snapshot) -> None:

@@ -42,8 +42,14 @@ V4_MAPPED = 0xFFFF
 @njit(cache=True, nogil=True)
 def count_v4(words: U64, hosts: I64, n: Word, v4: Flags) -> Word:
     """Mark the rows (n,) whose addresses, at word rows `hosts`, are all IPv4; returns how many."""
-    for i in range(n):
-        v4[i] = True
+    others = np.uint64(0)
+    for a in range(hosts.size):
+        high, low = words[hosts[a]], words[hosts[a] + 1]
+        for i in range(n):
+            others |= high[i] | (low[i] >> np.uint64(32)) ^ np.uint64(0xFFFF)
+    v4[:n] = True
+    if others == 0:
+        return n
     for a in range(hosts.size):
         high, low = words[hosts[a]], words[hosts[a] + 1]
         for i in range(n):

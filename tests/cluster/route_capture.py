@@ -1,4 +1,4 @@
-"""Captures of flows and of the BGP and BMP sessions of their routers, as they went over the wire."""
+"""Captures of flows and of the BGP and BMP sessions of their routers, as they were on the wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flowray replay` of captures with routing sessions, and of MRT files, from the operator's side."""
+"""`flowray replay` of captures with routing sessions, and of MRT files, as an operator sees it."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_joins_go_on_while_the_actor_of_the_routes_is_dead(live: Live, tmp_path:
     assert (summary["datagrams"], summary["kernel_drops"]) == (sent, 0)
     assert summary["records"] == len(truth)
     rows = [row for f in (tmp_path / "rows" / "by_as").rglob("*.jsonl") for row in read(f)]
-    mine = {(r["as_dst"], r["dst_rung"]) for r in rows if r["peer_ip_src"] == ROUTER}
+    mine = {(r["as_dst"], r["rung_dst"]) for r in rows if r["peer_ip_src"] == ROUTER}
     assert {(64500, "global"), (64500, "global, stale"), (64501, "global")} <= mine
     assert {rung.partition(",")[0] for asn, rung in mine if not asn} <= {"no-route", "no-table"}
     log = [row for f in (tmp_path / "rows" / "bgp_log").rglob("*.jsonl") for row in read(f)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -26,7 +26,6 @@ from flowray.route_fields import ROW_KINDS, RowKind
 from tests.rib.tables import RibThread, bgp_peer, bmp_peer, feed
 from tests.wire.bgp import encode as e
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60
 
 
@@ -151,7 +150,6 @@ def test_diff(client: Client) -> None:
         ("Lookup", pb.LookupRequest(address="10.1.2"), "prefix: found '10.1.2'"),
         ("Lookup", pb.LookupRequest(), "look-up: found no address"),
         ("Routes", pb.RoutesRequest(as_path="("), "AS path: found '('"),
-        ("Routes", pb.RoutesRequest(peer="192.0.2.77"), "of which there are no routes"),
         ("Diff", pb.DiffRequest(before="x", after="now"), "time: found 'x'"),
     ],
 )
@@ -167,6 +165,33 @@ def test_questions_without_sense(client: Client, method: str, request_: Any, lin
     details = refused.value.details()  # type: ignore[attr-defined]
     assert line in details
     assert "\n" not in details
+
+
+def test_a_peer_that_is_not_there(client: Client) -> None:
+    with pytest.raises(grpc.RpcError, match="of which there are no routes here") as refused:
+        client.routes(peer="192.0.2.77")
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+
+
+def test_one_comparison_at_a_time(client: Client) -> None:
+    release, held = threading.Event(), threading.Event()
+
+    def hold(rib: Rib) -> None:
+        held.set()
+        assert release.wait(PATIENCE_S)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(client.owner.ask, hold)
+        assert held.wait(PATIENCE_S)
+        first = client.stub.Diff(pb.DiffRequest(before="now", after="now"), timeout=PATIENCE_S)
+        next(first)  # it has begun, and waits for the RIB
+        with pytest.raises(grpc.RpcError, match="ask again") as refused:
+            list(client.stub.Diff(pb.DiffRequest(before="now", after="now"), timeout=PATIENCE_S))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+        release.set()
+        holding.result(PATIENCE_S)
+        assert list(first) == []
+    assert len(list(client.stub.Diff(pb.DiffRequest(before="now", after="now")))) == 1
 
 
 def test_updates_pour_in_while_an_answer_is_made(
@@ -234,6 +259,11 @@ def test_a_route_has_every_key_of_its_rows() -> None:
 
 
 def test_threads_end_with_the_server() -> None:
-    for _ in serve(no_tables):
-        pass
-    assert not [t.name for t in threading.enumerate() if t.name.startswith("looking-glass")]
+    before = set(threading.enumerate())
+    for client in serve(no_tables):
+        client.routes()
+        own = [t for t in set(threading.enumerate()) - before if "looking-glass" in t.name]
+        assert own
+    for thread in own:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()

@@ -143,16 +143,20 @@ def resolve(
     used: U8,
 ) -> None:  # fmt: skip
     """Write the template number of each data set from `begin` on, -1 where the exporter has told
-    none. The templates count as used.
+    none. The templates count as used. A run of sets of one template is looked up once.
     """
+    last_a, last_b, number = np.uint64(0), np.uint64(0), np.int64(-1)  # no set has a b of 0
     for k in range(begin, sets.shape[0]):
         if sets[k, S_KIND] != SET_DATA or sets[k, S_ID] < 256:
             continue
         i = sets[k, S_PACKET]
         a = np.uint64(exporter[i]) << np.uint64(32) | np.uint64(header[i, H_DOMAIN])
         b = np.uint64(header[i, H_VERSION] << 16 | sets[k, S_ID])
-        v = index_touch(keys, values, used, a, b)
-        sets[k, S_TEMPLATE] = -1 if v == np.uint64(0xFFFFFFFFFFFFFFFF) else np.int64(v)
+        if a != last_a or b != last_b:
+            v = index_touch(keys, values, used, a, b)
+            number = np.int64(-1) if v == np.uint64(0xFFFFFFFFFFFFFFFF) else np.int64(v)
+            last_a, last_b = a, b
+        sets[k, S_TEMPLATE] = number
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -375,22 +379,6 @@ def extract_fixed(
                     dest, r,
                 )  # fmt: skip
     return rows
-
-
-@njit(cache=True, nogil=True)
-def count_variable(buf: U8, sets: I64, chosen: I64, widths: I64, least: Word) -> Word:
-    """Records of variable length in the sets chosen."""
-    total = 0
-    for c in range(chosen.size):
-        s = chosen[c]
-        p = sets[s, S_OFFSET]
-        end = p + sets[s, S_LENGTH]
-        while p + least <= end:
-            p = _walk(buf, p, end, widths)
-            if p < 0:
-                break
-            total += 1
-    return total
 
 
 @njit(cache=True, nogil=True)
