@@ -37,6 +37,7 @@ class RouteCollector:
     """Takes what routers tell. Not thread-safe."""
 
     def __init__(self, settings: Settings, streams: Mapping[str, Stream], labels: Labels) -> None:
+        """`streams` are those of the configuration, or some of them: the others are not written."""
         self.rib = Rib()
         self.refusals: Counter[str] = Counter()
         """Connections that were refused, by reason."""
@@ -51,10 +52,11 @@ class RouteCollector:
         self._stale: dict[tuple[int, bool], int] = {}
         self._tidy_ns = 0
         self._dumps: dict[Protocol, DumpSchedule] = {}
-        if (dump := settings.routes.streams.bgp_dump) is not None:
-            self._dumps["bgp"] = DumpSchedule(dump.every, dump.slots)
-        if (dump := settings.routes.streams.bmp_dump) is not None:
-            self._dumps["bmp"] = DumpSchedule(dump.every, dump.slots)
+        asked = settings.routes.streams
+        if asked.bgp_dump is not None and "bgp_dump" in streams:
+            self._dumps["bgp"] = DumpSchedule(asked.bgp_dump.every, asked.bgp_dump.slots)
+        if asked.bmp_dump is not None and "bmp_dump" in streams:
+            self._dumps["bmp"] = DumpSchedule(asked.bmp_dump.every, asked.bmp_dump.slots)
 
     # -- sessions ----------------------------------------------------------------------------------
 
