@@ -26,10 +26,7 @@ ROUTER, FEEDER = "127.0.0.2", "127.0.0.3"
 HOP = "192.0.2.9"
 
 ROUTES = [
-    *(
-        f"route 10.1.{i}.0/24 next-hop {HOP} as-path [ 65010 {65011 + i} ] med {i}"
-        for i in range(9)
-    ),
+    *(f"route 10.1.{i}.0/24 next-hop {HOP} as-path [ 65010 {65011 + i} ] med {i}" for i in range(9)),
     f"route 10.2.0.0/16 next-hop {HOP} as-path [ 4200000001 ( 65011 65012 ) ] origin egp"
     " community [ 65000:1 no-export ] large-community [ 65000:1:2 ]"
     " extended-community [ target:65000:1 ] local-preference 300",
@@ -79,7 +76,9 @@ def test_gobgp(peer: Peer, tmp_path: Path) -> None:
             # Its peer is down: it keeps its own routes.
             wait_equal(lambda: of_view(g, PolicyView.ADJ_RIB_IN_PRE), Counter, 0)
             wait_equal(lambda: of_view(g, PolicyView.ADJ_RIB_IN_POST), Counter, 0)
-            wait_equal(lambda: of_view(g, PolicyView.LOC_RIB), lambda: router.table(families), 2)
+            wait_equal(
+                lambda: of_view(g, PolicyView.LOC_RIB), lambda: router.table(families), 2
+            )
         wait_equal(lambda: of_view(g, PolicyView.LOC_RIB), Counter, 0)
 
 
