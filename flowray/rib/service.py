@@ -21,8 +21,10 @@ from flowray.rib.group_glass import GroupGlass
 from flowray.rib.history import TableHistory
 from flowray.rib.journal import Labels
 from flowray.rib.listeners import bgp_listener, bmp_listener
-from flowray.rib.publishing import publisher_of
 from flowray.rib.restore import restore, saved
+from flowray.rib.roa import RoaSet
+from flowray.rib.rtr import RtrSession
+from flowray.rib.rtr_client import RtrClient
 from flowray.rib.snapshot import Snapshot
 from flowray.rib.streams import Stream
 from flowray.rib.warm import snapshot_of
@@ -63,7 +65,7 @@ class RouteService:
         self._collector = RouteCollector(settings, streams, labels)
         # Attribute ids and generations of another start are not ours.
         epoch = f"{group.name}.{clock():016x}"
-        self._publisher = publisher_of(self._collector.rib, epoch, settings)
+        self._publisher = self._collector.publisher(epoch)
         self._bgp = None
         if group.bgp is not None:
             self._bgp = bgp_listener(settings, group.bgp, self._collector, clock)
@@ -97,6 +99,7 @@ class RouteService:
         self._tasks: list[asyncio.Task[None]] = []
         self._snapshot: Snapshot | None = None
         self._published = -1
+        self._payloads = 0
         self._publish_seconds = 0.0
         self._publishes = 0
         self._turned = time.monotonic()
@@ -183,6 +186,10 @@ class RouteService:
             self._loop.create_task(self._repeat(self._publish, routes.snapshot / 1e9)),
             self._loop.create_task(self._repeat(self._save, routes.save / 1e9)),
         ]
+        if routes.rpki.cache is not None:
+            host, _, port = routes.rpki.cache.rpartition(":")
+            client = RtrClient(host.strip("[]"), int(port), self._validate, RtrSession())
+            self._tasks.append(self._loop.create_task(client.run()))
 
     async def _close(self, communication: str) -> None:
         for task in self._tasks:
@@ -246,6 +253,13 @@ class RouteService:
             self._saved = -1
             self._failed(error)
 
+    def _validate(self, roas: RoaSet) -> None:
+        """The RPKI cache told other payloads."""
+        self._collector.validate_with(roas)
+        self._collector.validate_snapshots(self._publisher)
+        self._payloads = len(roas)
+        self._published = -1
+
     def _failed(self, error: Exception) -> None:
         self.errors += 1
         self.last_error = f"{type(error).__name__}: {error}"
@@ -285,7 +299,8 @@ class RouteService:
     def status(self) -> dict[str, Any]:
         """Figures that cost nothing, at most a second old."""
         snapshot = self._snapshot
-        age = None if snapshot is None else (self._clock() - snapshot.as_of_ns) / 1e9
+        behind = snapshot is not None and self._collector.rib.generation != self._published
+        lag = (self._clock() - snapshot.as_of_ns) / 1e9 if snapshot and behind else 0.0
         return {
             "group": self.group.name,
             "pid": os.getpid(),
@@ -296,8 +311,9 @@ class RouteService:
             "epoch": "" if snapshot is None else snapshot.epoch,
             "generation": 0 if snapshot is None else snapshot.generation,
             "looking_glass": self._glass.status(),
+            "rpki_payloads": self._payloads,
             "snapshots": self._publishes,
-            "snapshot_age_seconds": None if age is None else round(age, 3),
+            "snapshot_lag_seconds": round(lag, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),
             "snapshot_octets": 0 if snapshot is None else snapshot.nbytes,
             "errors": self.errors,
