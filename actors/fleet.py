@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
 from actors.plan import Plan
 
@@ -103,6 +103,12 @@ def probe(members: Sequence[Member], plan: Plan) -> list[tuple[Member, str]]:
 def _missed(member: Member, error: Exception, plan: Plan) -> str | None:
     """Count a probe without an answer; kill who missed too many, so that Ray starts it again."""
     member.error = _last_line(error)
+    if isinstance(error, ActorUnavailableError) and member.started:
+        # It crashed, and Ray is starting it again: that takes its time.
+        member.started, member.failures = False, 0
+        member.restarts += 1
+        member.since = time.monotonic()
+        return "starts again"
     waiting = time.monotonic() - member.since
     if not member.started and waiting < plan.start_seconds:
         return None

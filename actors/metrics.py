@@ -43,7 +43,6 @@ SHARD: tuple[Metric, ...] = (
     Metric("flowray_templates", "gauge", "templates", "Templates known."),
     Metric("flowray_snapshots_total", "counter", "snapshots", "Snapshots of routes installed."),
     Metric("flowray_snapshot_failures_total", "counter", "snapshot_failures", "Pulls in vain."),
-    Metric("flowray_snapshot_age_seconds", "gauge", "snapshot_age_seconds", "Age of the oldest."),
 )
 
 AGGREGATOR: tuple[Metric, ...] = (
@@ -78,7 +77,7 @@ RIB: tuple[Metric, ...] = (
     Metric("flowray_rib_table_octets", "gauge", "table_octets", "Memory of tables."),
     Metric("flowray_rib_attribute_octets", "gauge", "attribute_octets", "Memory of attributes."),
     Metric("flowray_rib_snapshot_octets", "gauge", "snapshot_octets", "Size of the newest one."),
-    Metric("flowray_rib_snapshot_age_seconds", "gauge", "snapshot_age_seconds", "Its age."),
+    Metric("flowray_rib_snapshot_lag_seconds", "gauge", "snapshot_lag_seconds", "It is behind."),
 )
 
 STORE: tuple[Metric, ...] = (

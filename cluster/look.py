@@ -37,7 +37,7 @@ COUNTERS = ("packets", "bytes", "flows")
 SHARD_COLUMNS = ("state", "datagrams", "kernel_drops", "lag_seconds", "errors", "restarts")
 RIB_COLUMNS = (
     *("state", "bgp_sessions", "bmp_sessions", "peers", "stale_peers", "routes"),
-    *("snapshot_age_seconds", "messages_malformed", "connections_refused", "restarts"),
+    *("snapshot_lag_seconds", "restarts"),
 )
 AGGREGATOR_COLUMNS = ("state", "open_windows", "rows_committed", "outstanding", "behind_seconds")
 

@@ -39,7 +39,7 @@ def _configuration() -> dict[str, Any]:
     streams: dict[str, Any] = {name: {} for name in RouteStreams.model_fields}
     return {
         "listen": {"bgp": {}, "bmp": {}},
-        "routes": {"streams": streams, "join": {"global_fall_back": True}},
+        "routes": {"streams": streams, "join": {"fall_back": ["global"]}},
         "views": [
             {"name": "records", "keys": keys},
             {"name": "windows", "keys": [*keys, "tcpflags"], "window": "10s", "max_keys": 1000},

@@ -401,21 +401,15 @@ class Shard:
     def _route_figures(self) -> dict[str, Any]:
         """What flows are joined with, by RIB group."""
         join, f, now = self._collector.join, self._follower, self._clock()
-        snapshots = {} if join is None else join.snapshots
-        lost = [] if join is None else join.lost
-        ages = {group: round((now - s.as_of_ns) / 1e9, 3) for group, s in snapshots.items()}
+        if join is None or f is None:
+            return {"joined": {}, "snapshots": 0, "snapshot_failures": 0}
         joined = {
             group: {
                 "epoch": s.epoch,
                 "generation": s.generation,
-                "age_seconds": ages[group],
-                "stale": group in lost,
+                "age_seconds": round((now - s.as_of_ns) / 1e9, 3),
+                "stale": group in join.lost,
             }
-            for group, s in snapshots.items()
+            for group, s in join.snapshots.items()
         }
-        return {
-            "joined": joined,
-            "snapshots": f.pulls if f else 0,
-            "snapshot_age_seconds": max(ages.values(), default=0.0),
-            "snapshot_failures": f.failures if f else 0,
-        }
+        return {"joined": joined, "snapshots": f.pulls, "snapshot_failures": f.failures}

@@ -281,7 +281,8 @@ class RouteService:
     def status(self) -> dict[str, Any]:
         """Figures that cost nothing, at most a second old."""
         snapshot = self._snapshot
-        age = None if snapshot is None else (self._clock() - snapshot.as_of_ns) / 1e9
+        behind = snapshot is not None and self._collector.rib.generation != self._published
+        lag = (self._clock() - snapshot.as_of_ns) / 1e9 if snapshot and behind else 0.0
         return {
             "group": self.group.name,
             "pid": os.getpid(),
@@ -293,7 +294,7 @@ class RouteService:
             "generation": 0 if snapshot is None else snapshot.generation,
             "looking_glass": self._glass.status(),
             "snapshots": self._publishes,
-            "snapshot_age_seconds": None if age is None else round(age, 3),
+            "snapshot_lag_seconds": round(lag, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),
             "snapshot_octets": 0 if snapshot is None else snapshot.nbytes,
             "errors": self.errors,
