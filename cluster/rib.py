@@ -16,8 +16,6 @@ import typer
 from flowray.errors import FlowrayError
 from flowray.pb import rib_pb2 as pb
 from flowray.pb import rib_pb2_grpc
-from flowray.settings.load import load_settings
-from flowray.settings.routes import Routes
 
 ANSWER_SECONDS = 60
 PIPE_WIDTH = 240
@@ -115,6 +113,9 @@ class Source:
         """One a RIB group."""
         if self.address is not None:
             return [self.address]
+        from flowray.settings.load import load_settings
+        from flowray.settings.routes import Routes
+
         if self.config is None:
             return [Routes().looking_glass or ""]
         groups = load_settings(self.config).route_groups

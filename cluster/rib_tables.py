@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from rich import box
+from rich import box, filesize
 from rich.table import Table
 
-from cluster.look import amount
 from flowray.pb import rib_pb2 as pb
 
 Row: TypeAlias = dict[str, Any]
@@ -125,4 +124,4 @@ def _of_table(table: pb.Table | None) -> tuple[str, ...]:
     if table is None:
         return ("", "0", "0", "")
     complete = "yes" if table.end_of_rib else ""
-    return table.family, str(table.routes), f"{amount(table.octets)}B", complete
+    return table.family, str(table.routes), filesize.decimal(table.octets), complete

@@ -82,7 +82,7 @@ def _programs(root: Path, fields: list[str]) -> tuple[Program, Program]:
     return (
         _program(
             fields,
-            {"next_hops": "shared", "roas": str(roas), "streams": streams},
+            {"next_hops": "shared", "rpki": {"roas": str(roas)}, "streams": streams},
             networks_file=str(networks),
             follow_next_hops=follow,
         ),

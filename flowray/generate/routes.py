@@ -7,7 +7,7 @@ since a million of them fit nowhere else. The same arguments always give the sam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,6 +48,8 @@ LENGTHS_V6 = {48: 470, 47: 20, 46: 30, 45: 15, 44: 90, 42: 20, 40: 80, 38: 10, 3
 
 SLOT_V4, SLOT_V6 = 18, 32
 """Lengths of the prefixes that groups keep to; shorter prefixes contain routes of other groups."""
+SLOTS_OF_A_GROUP = 4
+"""Routes of the same attributes lie apart: per route, tables of routers have 0.6 such prefixes."""
 BLOCKS_V4 = np.array([n for n in range(1, 224) if n not in {10, 100, 127}], np.uint64)
 BLOCKS_V6 = np.array([0x2400, 0x2600, 0x2800, 0x2A00, 0x2C00], np.uint64)
 """Upper bits of addresses, which a `Population` has none in."""
@@ -117,6 +119,13 @@ def routing_table(
     return RoutingTable(hi, lo, plen, group, **_attributes(rng, last))
 
 
+def seen_by(table: RoutingTable, peer: int) -> RoutingTable:
+    """The same routes as another peer tells them: all their paths begin with its own AS."""
+    path = table.path.copy()
+    path[table.path_offset[:-1]] = FIRST_AS32 + ORIGINS + peer
+    return replace(table, path=path)
+
+
 def updates(table: RoutingTable, rows: I64 | None = None) -> Messages:
     """UPDATE messages that announce the given rows, or all; consecutive routes of a group, of one
     version, share a message.
@@ -154,7 +163,7 @@ def _prefixes(
     rng: np.random.Generator, count: int, lengths: dict[int, int], *, version: int
 ) -> tuple[U64, U64, U8, I64]:
     """hi, lo, plen and group of distinct prefixes, by group."""
-    slots = _slots(rng, -(-count // ROUTES_OF_A_GROUP), version)
+    slots = _slots(rng, -(-count // ROUTES_OF_A_GROUP) * SLOTS_OF_A_GROUP, version)
     bits, slot_length = (32, SLOT_V4) if version == 4 else (64, SLOT_V6)
     weights = np.array(list(lengths.values()), np.float64)
     key, group = np.empty(0, np.uint64), np.empty(0, np.int64)
@@ -171,7 +180,7 @@ def _prefixes(
         )
         _, at = np.unique(new, return_index=True)
         at = np.sort(at)[:count]
-        key, group = new[at], np.concatenate([group, drawn])[at]
+        key, group = new[at], np.concatenate([group, drawn // SLOTS_OF_A_GROUP])[at]
     order = np.argsort(group, kind="stable")
     key, (_, group) = key[order], np.unique(group[order], return_inverse=True)
     return *_split(key, version), group
@@ -191,7 +200,7 @@ def _split(key: U64, version: int) -> tuple[U64, U64, U8]:
 
 
 def _slots(rng: np.random.Generator, count: int, version: int) -> U64:
-    """(count,) first address of the space of each group; of IPv6 the high word."""
+    """(count,) first addresses of the space of groups; of IPv6 the high word."""
     if version == 4:
         block = BLOCKS_V4[rng.integers(0, len(BLOCKS_V4), count)]
         number = rng.integers(0, 1 << (SLOT_V4 - 8), count, np.uint64)

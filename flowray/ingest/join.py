@@ -248,10 +248,11 @@ class RouteJoin:
 
     def _fill_roa(self, out: U64, match: _Match, texts: Interner) -> None:
         """The validation state, empty without a route or where nothing validates."""
-        validated = self.snapshot is not None and self.snapshot.validated
+        if self.snapshot is None or not self.snapshot.validated:
+            out[:] = 0
+            return
         ids = texts.add_all(code.encode() for code in STATE_CODES)
-        told = validated & (match.payload != k.NO_ROUTE)
-        out[:] = np.where(told, ids[match.state], np.uint64(0))
+        k.take_states(match.payload, match.state, ids, out)
 
     def _fill_as_numbers(self, c: Columns, side: _Side, match: _Match) -> None:
         keep = self._plan.peer_source_as

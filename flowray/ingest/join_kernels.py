@@ -72,6 +72,13 @@ def part_states(payload: Array, state: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
+def take_states(payload: Array, state: Array, ids: U64, out: U64) -> None:
+    """out[i] = ids[state[i]], 0 (the empty text) without a route."""
+    for i in range(payload.size):
+        out[i] = ids[state[i]] if payload[i] != NO_ROUTE else np.uint64(0)
+
+
+@njit(cache=True, nogil=True)
 def drop_shorter(payload: Array, plen: Array, mask: U64) -> None:
     """Routes less specific than the record's own mask do not count (`longest`)."""
     for i in range(payload.size):

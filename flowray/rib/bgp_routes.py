@@ -65,6 +65,10 @@ class BgpRoutes:
         """Address and port of the session."""
         return self.session.peer, self.session.port
 
+    def encoded(self, contexts: Contexts) -> None:
+        """UPDATEs from now on are encoded so, whatever was negotiated."""
+        self._contexts = contexts
+
     def take(self, output: Output, now_ns: int) -> list[Output]:
         """Act on an output of the session; what the session says to that."""
         if isinstance(output, Opened):

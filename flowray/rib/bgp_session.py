@@ -10,12 +10,19 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv4Address
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
 from flowray.rib.bgp_negotiation import BgpSettings, Negotiated, negotiate, our_open
 from flowray.wire.bgp.as_path import SegmentType
+from flowray.wire.bgp.capabilities import (
+    CapabilityCode,
+    flag,
+    four_octet_as,
+    multiprotocol,
+)
 from flowray.wire.bgp.events import U8, Updates
 from flowray.wire.bgp.families import FAMILIES, UNKNOWN_FAMILY, family_index
 from flowray.wire.bgp.message_kernels import HEADER, PLAIN_LIMIT
@@ -54,6 +61,14 @@ class State(Enum):
     IDLE = "Idle"
     """Over: nothing that comes counts any more."""
 
+
+_MADE_UP: Final = (
+    *(multiprotocol(f.afi, f.safi) for f in FAMILIES),
+    four_octet_as(0),
+    flag(CapabilityCode.EXTENDED_MESSAGE),
+    flag(CapabilityCode.ENHANCED_ROUTE_REFRESH),
+)
+"""Capabilities of a peer whose OPEN is not known."""
 
 _UNEXPECTED: Final = {State.ACTIVE: 1, State.OPEN_CONFIRM: 2, State.ESTABLISHED: 3}
 """Subcode of Finite State Machine Error (RFC 6608) for a message that has no place there."""
@@ -148,6 +163,13 @@ class BgpSession:
         at = self._walk(buf, now_ns, outputs)
         self._keep(buf[at:])
         return outputs
+
+    def resume(self, now_ns: int) -> list[Output]:
+        """Go on with a session whose OPEN nobody has recorded: what it told is made up, with AS
+        numbers of four octets and without path identifiers.
+        """
+        told = Open(0, 0, IPv4Address(0), _MADE_UP)
+        return [*self._on_open(told, now_ns)[:1], *self._on_confirmation()[:1]]
 
     def tick(self, now_ns: int, *, unread: bool = False) -> list[Output]:
         """Timers: to be called about once a second. No peer is given up whose octets are `unread`

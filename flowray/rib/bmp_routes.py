@@ -84,7 +84,7 @@ class BmpRoutes:
     def _monitored(self, output: RouteMonitoring, now_ns: int) -> None:
         self._rib.compact()
         contexts, updates = self.session.contexts, output.updates
-        parsed = parse_updates(updates, contexts, self._rib.store)
+        parsed = parse_updates(updates, contexts, self._rib.store, monitored=True)
         causes, counts = np.unique(parsed.cause[parsed.cause != 0], return_counts=True)
         for cause, count in zip(causes.tolist(), counts.tolist(), strict=True):
             self._causes[CAUSES[cause]] += count

@@ -21,6 +21,8 @@ from flowray.rib.bmp_session import BmpSession, BmpSessionSettings
 from flowray.rib.dumps import DumpSchedule
 from flowray.rib.journal import Journal, Labels
 from flowray.rib.rib import Rib
+from flowray.rib.roa import RoaSet, load_roas
+from flowray.rib.snapshot import Publisher
 from flowray.rib.streams import Stream
 from flowray.route_fields import Protocol
 from flowray.settings.model import Settings
@@ -37,7 +39,9 @@ class RouteCollector:
     """Takes what routers tell. Not thread-safe."""
 
     def __init__(self, settings: Settings, streams: Mapping[str, Stream], labels: Labels) -> None:
-        """`streams` are those of the configuration, or some of them: the others are not written."""
+        """`streams` are those of the configuration, or some of them: the others are not written.
+        Raises ConfigError for a file of ROAs that cannot be used.
+        """
         self.rib = Rib()
         self.refusals: Counter[str] = Counter()
         """Connections that were refused, by reason."""
@@ -46,7 +50,13 @@ class RouteCollector:
         self._settings = settings
         self._streams = streams
         shared = settings.routes.next_hops == "shared"
-        self._journal = Journal(self.rib, streams, labels, share_next_hops=shared)
+        bgp = settings.listen.bgp
+        self._own_as = 0 if bgp is None else bgp.local_as
+        self._journal = Journal(
+            self.rib, streams, labels, share_next_hops=shared, own_as=self._own_as
+        )
+        if (roas := settings.routes.rpki.roas) is not None:
+            self._journal.roas = load_roas(roas)
         self.rib.before_compaction = self._journal.settle
         self._feeds: dict[Protocol, list[Feed]] = {"bgp": [], "bmp": []}
         self._stale: dict[tuple[int, bool], int] = {}
@@ -57,6 +67,24 @@ class RouteCollector:
             self._dumps["bgp"] = DumpSchedule(asked.bgp_dump.every, asked.bgp_dump.slots)
         if asked.bmp_dump is not None and "bmp_dump" in streams:
             self._dumps["bmp"] = DumpSchedule(asked.bmp_dump.every, asked.bmp_dump.slots)
+
+    # -- origin validation -------------------------------------------------------------------------
+
+    def validate_with(self, roas: RoaSet) -> None:
+        """Validate the routes of rows by these payloads from now on."""
+        self._journal.settle()
+        self._journal.roas = roas
+
+    def publisher(self, epoch: str) -> Publisher:
+        """Who makes the snapshots of the RIB that flows are joined with."""
+        publisher = Publisher(self.rib, epoch, self._settings.routes.join.policy_views)
+        if self._journal.roas is not None:
+            self.validate_snapshots(publisher)
+        return publisher
+
+    def validate_snapshots(self, publisher: Publisher) -> None:
+        """Have snapshots tell the validation states by the payloads in force."""
+        publisher.validate_with(self._journal.roas, self._own_as)
 
     # -- sessions ----------------------------------------------------------------------------------
 

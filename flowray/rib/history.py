@@ -24,26 +24,29 @@ _SUFFIX = ".bin"
 
 
 class TableHistory:
-    """The newest `keep` files of a directory, one a period of `every_ns`.
+    """What was saved last (`saved`, a file that is replaced each time), and of what was saved
+    before the first of each period of `every_ns`, the newest `keep` of them.
 
-    Files are links to what was saved, so that keeping one costs nothing until it is replaced.
+    Those are links, so that keeping one costs nothing until the file is replaced.
     """
 
-    def __init__(self, directory: Path, every_ns: int, keep: int, clock: Clock) -> None:
-        self._directory, self._every_ns, self._keep = directory, every_ns, keep
+    def __init__(
+        self, saved: Path, directory: Path, every_ns: int, keep: int, clock: Clock
+    ) -> None:  # fmt: skip
+        self._saved, self._directory = saved, directory
+        self._every_ns, self._keep = every_ns, keep
         self._clock = clock
 
-    def add(self, saved: Path, now_ns: int) -> None:
-        """Keep a file just saved, of this time, if it is the first one of its period; the oldest
-        gives way. Raises OSError.
-        """
-        files = self._files()
+    def add(self, now_ns: int) -> None:
+        """Tables of this time were saved. Raises OSError."""
+        os.utime(self._saved, ns=(now_ns, now_ns))
+        files = self._kept()
         period = now_ns // self._every_ns
         if self._keep and not (files and files[-1][0] // self._every_ns >= period):
             self._directory.mkdir(parents=True, exist_ok=True)
             name = datetime.fromtimestamp(now_ns // SECOND, UTC).strftime(_FORM)
-            os.link(saved, self._directory / f"{name}{_SUFFIX}")
-            files = self._files()
+            os.link(self._saved, self._directory / f"{name}{_SUFFIX}")
+            files = self._kept()
         for _, file in files[: max(len(files) - self._keep, 0)]:
             file.unlink(missing_ok=True)
 
@@ -53,7 +56,7 @@ class TableHistory:
         Raises QueryError if there are none, or what is there cannot be read.
         """
         time_ns = read_time(text, self._clock())
-        files = self._files()
+        files = [*self._kept(), *self._newest()]
         found = [(of_ns, file) for of_ns, file in files if of_ns <= time_ns]
         if not found:
             kept = f"the oldest are of {_text(files[0][0])}" if files else "none are kept"
@@ -64,8 +67,15 @@ class TableHistory:
         except (CheckpointError, OSError) as error:
             raise QueryError(f"tables of {_text(of_ns)} cannot be read: {error}") from None
 
-    def _files(self) -> list[tuple[int, Path]]:
-        """Time (ns) and file of all that are kept, the oldest first."""
+    def _newest(self) -> list[tuple[int, Path]]:
+        """Time (ns) and file of what was saved last, if anything was."""
+        try:
+            return [(self._saved.stat().st_mtime_ns, self._saved)]
+        except FileNotFoundError:
+            return []
+
+    def _kept(self) -> list[tuple[int, Path]]:
+        """The same of all from before, the oldest first."""
         found = []
         for file in self._directory.glob(f"*{_SUFFIX}"):
             try:

@@ -18,6 +18,8 @@ from flowray.rib.next_hops import SharedNextHops, shown_attributes
 from flowray.rib.peers import Peer
 from flowray.rib.pending import PendingRows
 from flowray.rib.rib import Changes, PeerTables, Removed, Rib
+from flowray.rib.roa import RoaSet
+from flowray.rib.row_states import row_states
 from flowray.rib.rows import (
     Event,
     LogType,
@@ -73,9 +75,14 @@ class Journal:
         labels: Labels,
         *,
         share_next_hops: bool = False,
+        own_as: int = 0,
     ) -> None:
-        """`share_next_hops`: write them in the form that pmacct would keep (`SharedNextHops`)."""
-        self._rib = rib
+        """`share_next_hops`: write them in the form that pmacct would keep (`SharedNextHops`).
+        `own_as` is the origin of routes whose AS path is empty.
+        """
+        self.roas: RoaSet | None = None
+        """What the routes of rows are validated with."""
+        self._rib, self._own_as = rib, own_as
         self._streams = streams
         self._pending = {name: PendingRows() for name in streams if name.endswith("_log")}
         self._label = lru_cache(maxsize=4096)(labels.of)
@@ -102,7 +109,7 @@ class Journal:
 
     def changed(self, events: RouteEvents, changes: Changes, updates: Updates) -> None:
         """UPDATEs were applied."""
-        if not changes.rows.size:
+        if not changes.rows.size or not self._streams:
             return
         numbers, peer = np.unique(changes.peer, return_inverse=True)
         peers = [self._rib.peer(int(number)).peer for number in numbers]
@@ -265,6 +272,10 @@ class Journal:
             return shown_attributes(self._rib.store, number)
 
         labels = [self._label(p.protocol, p.router) for p in peers]
+        if self.roas is not None:
+            routes.roa = row_states(
+                routes, self.roas, self._rib.store, self._own_as, table=event == "dump"
+            )
         if peers[0].protocol == "bgp":
             return bgp_rows(routes, list(map(bgp_peer, peers, labels)), attributes, event)
         return bmp_rows(routes, list(map(bmp_peer, peers, labels)), attributes, event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,18 +10,24 @@ import numpy as np
 
 from flowray.rib.admission import Refusal
 from flowray.rib.bgp_routes import BgpRoutes
-from flowray.rib.bgp_session import BgpSession, Ended, Output
+from flowray.rib.bgp_session import BgpSession, Ended, Opened, Output, UpdatesReceived
 from flowray.rib.bmp_routes import BmpRoutes
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.collector import RouteCollector, bgp_settings, bmp_settings
 from flowray.rib.mrt_routes import MrtFiles, MrtRoutes
-from flowray.rib.publishing import publisher_of
+from flowray.rib.recordings import RecordedEncoding, Search
 from flowray.rib.snapshot import Snapshot
 from flowray.route_fields import Protocol
 from flowray.settings.model import Settings
+from flowray.wire.bgp.messages import EXTENDED_LIMIT, MessageType
 from flowray.wire.packets import PacketBatch, address_text
 from flowray.wire.segments import SegmentBatch
 from flowray.wire.tcp import Received, Streams
+
+log = logging.getLogger(__name__)
+
+_TYPE = 18
+"""Where the type of a BGP message stands."""
 
 BGP_PORT, BMP_PORT = 179, 11019
 """Well-known ports, beside those that the configuration listens on (BMP: the registered one)."""
@@ -57,7 +64,9 @@ class RouteReplay:
         self._bgp: dict[tuple[str, int], BgpRoutes] = {}
         self._bmp: dict[tuple[str, int], BmpRoutes] = {}
         self._refused: set[tuple[str, int]] = set()
-        self._publisher = publisher_of(collector.rib, "replay", settings)
+        self._searches: dict[tuple[Protocol, str, int], Search] = {}
+        self._encodings: dict[tuple[str, int], RecordedEncoding] = {}
+        self._publisher = collector.publisher("replay")
         self._published = -1
         self._mrt = MrtFiles(collector.rib, collector.journal)
 
@@ -73,10 +82,41 @@ class RouteReplay:
             address = address_text(stream.source_hi, stream.source_lo)
             self._advance(event.time_ns)
             if isinstance(event, Received):
-                self.receive(protocol, address, stream.source_port, event.data, event.time_ns)
+                self._received(protocol, address, event)
             else:
                 self.close(protocol, address, stream.source_port, event.time_ns)
         self.collector.store()
+
+    def _received(self, protocol: Protocol, address: str, event: Received) -> None:
+        """Take octets of a stream; of one whose beginning was not captured those from the first
+        message on.
+        """
+        port, data = event.stream.source_port, event.data
+        known = self._bgp if protocol == "bgp" else self._bmp
+        begun = (address, port) in known or (address, port) in self._refused
+        if event.begun_late and not begun:
+            search = self._searches.setdefault((protocol, address, port), self._search(protocol))
+            found = search.feed(data)
+            if found is None:
+                return
+            del self._searches[protocol, address, port]
+            data = found
+            log.warning(
+                "%s router %s: the capture begins within the session, %d octets skipped",
+                protocol, address, search.skipped,
+            )  # fmt: skip
+            if protocol == "bgp" and data[_TYPE] != MessageType.OPEN:
+                self._resume(address, port, event.time_ns)
+        self.receive(protocol, address, port, data, event.time_ns)
+
+    def _search(self, protocol: Protocol) -> Search:
+        if protocol == "bgp":
+            return Search(protocol, EXTENDED_LIMIT)
+        return Search(protocol, bmp_settings(self._settings).max_message)
+
+    def _resume(self, address: str, port: int, now_ns: int) -> None:
+        if (bgp := self._of_bgp(address, port, now_ns)) is not None:
+            self._take(bgp, bgp.session.resume(now_ns), now_ns)
 
     def parts(self, batch: PacketBatch) -> Iterator[tuple[PacketBatch, Snapshot | None]]:
         """A batch of flows in parts between which routes may change, and before each the snapshot
@@ -123,6 +163,11 @@ class RouteReplay:
         that ends the session, they are void.
         """
         for output in outputs:
+            if isinstance(output, Opened):
+                offered = output.negotiated.contexts()
+                self._encodings[routes.router] = RecordedEncoding(offered)
+            elif isinstance(output, UpdatesReceived):
+                routes.encoded(self._encodings[routes.router].contexts(output.updates))
             answer = routes.take(output, now_ns)
             self._take(routes, answer, now_ns)
             if any(isinstance(said, Ended) for said in answer):
@@ -164,6 +209,7 @@ class RouteReplay:
 
     def close(self, protocol: Protocol, address: str, port: int, now_ns: int) -> None:
         """A connection is gone."""
+        self._searches.pop((protocol, address, port), None)
         if protocol == "bmp":
             if (bmp := self._bmp.pop((address, port), None)) is not None:
                 for output in bmp.session.closed(now_ns):
@@ -172,6 +218,7 @@ class RouteReplay:
         self._refused.discard((address, port))
         if (bgp := self._bgp.pop((address, port), None)) is not None:
             self._take(bgp, bgp.session.closed(now_ns), now_ns)
+            self._encodings.pop((address, port), None)
 
     def news(self, now_ns: int) -> Snapshot | None:
         """A snapshot of the routes as of now if they have changed since the last one."""

@@ -165,32 +165,37 @@ class Rib:
         `add_path` (n,) uint64 the families with path identifiers, as in `Contexts`.
         """
         peer = peers[events.message]
-        attributes, labels = events.attributes.copy(), events.labels.copy()
-        known = np.ones(len(events), np.bool_)
         had = np.full(len(events), NONE, np.uint32)
+        had_labels = np.zeros(len(events), np.uint64)
         for group in _groups(peer, events.family):
             first = int(group[0])
             tables = self.peer(int(peer[first]))
             family = int(events.family[first])
             ends = events.action[group] == Action.END_OF_RIB
+            rows = group
             if ends.any():
                 tables.end_of_rib.add(family)
-            rows = group[~ends]
+                rows = group[~ends]
             if not rows.size:
                 continue
             with_paths = bool(int(add_path[events.message[first]]) >> family & 1)
             table = self._table(tables, family, with_paths)
             mark = tables.marks.setdefault(family, FIRST_MARK)
             before = table.apply(events, rows, buf, mark)
-            had[rows] = before.attributes
-            withdrawn = events.action[rows] == Action.WITHDRAW
-            at = rows[withdrawn]
-            attributes[at] = before.attributes[withdrawn]
-            labels[at] = before.labels[withdrawn]
-            known[at] = before.attributes[withdrawn] != NONE
+            had[rows], had_labels[rows] = before.attributes, before.labels
         self.generation += 1
-        kept = np.flatnonzero(known)
-        return Changes(kept, peer[kept], attributes[kept], labels[kept], had[kept])
+        withdrawn = events.action == Action.WITHDRAW
+        if not withdrawn.any():
+            every = np.arange(len(events))
+            return Changes(every, peer, events.attributes, events.labels, had)
+        kept = np.flatnonzero(~withdrawn | (had != NONE))
+        return Changes(
+            kept,
+            peer[kept],
+            np.where(withdrawn, had, events.attributes)[kept],
+            np.where(withdrawn, had_labels, events.labels)[kept],
+            had[kept],
+        )
 
     def _table(self, tables: PeerTables, family: int, add_path: bool) -> RouteTable:
         table = tables.tables.get(family)

@@ -79,7 +79,7 @@ class Routes:
     log_type: U8 | None = None
     arrival_ns: I64 | None = None
     stale: npt.NDArray[np.bool_] | None = None
-    roa: Sequence[str] | None = None
+    roa: Sequence[str | None] | None = None
     nlri: tuple[U8, I64, I64] | None = None
 
     def __len__(self) -> int:

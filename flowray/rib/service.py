@@ -21,8 +21,10 @@ from flowray.rib.group_glass import GroupGlass
 from flowray.rib.history import TableHistory
 from flowray.rib.journal import Labels
 from flowray.rib.listeners import bgp_listener, bmp_listener
-from flowray.rib.publishing import publisher_of
 from flowray.rib.restore import restore, saved
+from flowray.rib.roa import RoaSet
+from flowray.rib.rtr import RtrSession
+from flowray.rib.rtr_client import RtrClient
 from flowray.rib.snapshot import Snapshot
 from flowray.rib.streams import Stream
 from flowray.rib.warm import snapshot_of
@@ -63,7 +65,7 @@ class RouteService:
         self._collector = RouteCollector(settings, streams, labels)
         # Attribute ids and generations of another start are not ours.
         epoch = f"{group.name}.{clock():016x}"
-        self._publisher = publisher_of(self._collector.rib, epoch, settings)
+        self._publisher = self._collector.publisher(epoch)
         self._bgp = None
         if group.bgp is not None:
             self._bgp = bgp_listener(settings, group.bgp, self._collector, clock)
@@ -73,7 +75,11 @@ class RouteService:
         self._kept = Checkpoint(settings.state.path / "rib" / f"{group.name}.bin")
         history = settings.routes.history
         self._history = TableHistory(
-            settings.state.path / "rib" / "history" / group.name, history.every, history.keep, clock
+            self._kept.path,
+            settings.state.path / "rib" / "history" / group.name,
+            history.every,
+            history.keep,
+            clock,
         )
         self._glass = GroupGlass(
             group.looking_glass,
@@ -93,6 +99,7 @@ class RouteService:
         self._tasks: list[asyncio.Task[None]] = []
         self._snapshot: Snapshot | None = None
         self._published = -1
+        self._payloads = 0
         self._publish_seconds = 0.0
         self._publishes = 0
         self._turned = time.monotonic()
@@ -179,6 +186,10 @@ class RouteService:
             self._loop.create_task(self._repeat(self._publish, routes.snapshot / 1e9)),
             self._loop.create_task(self._repeat(self._save, routes.save / 1e9)),
         ]
+        if routes.rpki.cache is not None:
+            host, _, port = routes.rpki.cache.rpartition(":")
+            client = RtrClient(host.strip("[]"), int(port), self._validate, RtrSession())
+            self._tasks.append(self._loop.create_task(client.run()))
 
     async def _close(self, communication: str) -> None:
         for task in self._tasks:
@@ -237,10 +248,17 @@ class RouteService:
         try:
             self._kept.store(state)
             self._saves += 1
-            self._history.add(self._kept.path, now_ns)
+            self._history.add(now_ns)
         except Exception as error:  # noqa: BLE001 - the next time tries again
             self._saved = -1
             self._failed(error)
+
+    def _validate(self, roas: RoaSet) -> None:
+        """The RPKI cache told other payloads."""
+        self._collector.validate_with(roas)
+        self._collector.validate_snapshots(self._publisher)
+        self._payloads = len(roas)
+        self._published = -1
 
     def _failed(self, error: Exception) -> None:
         self.errors += 1
@@ -293,6 +311,7 @@ class RouteService:
             "epoch": "" if snapshot is None else snapshot.epoch,
             "generation": 0 if snapshot is None else snapshot.generation,
             "looking_glass": self._glass.status(),
+            "rpki_payloads": self._payloads,
             "snapshots": self._publishes,
             "snapshot_lag_seconds": round(lag, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),

@@ -251,8 +251,9 @@ class Publisher:
             paths=_frozen(np.concatenate(paths) if paths else np.empty(0, np.uint32)),
             path_begin=_frozen(begin),
             columns=self._columns.each(_frozen),
-            arena=_frozen(store.arena.copy()),
-            offset=_frozen(store.offset.copy()),
+            # Sets are only added, or all of them move: what is there now stays as it is.
+            arena=_frozen(store.arena),
+            offset=_frozen(store.offset),
         )
 
     def _placed(self, instance: Instance, version: int, paths: list[U32]) -> Intervals | None:

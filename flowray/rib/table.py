@@ -25,8 +25,8 @@ NONE = int(kernels.NONE)
 
 MOST_LOAD = 0.8
 """Rows per slot above which a table grows, ..."""
-GROWTH = 1.25
-"""... and by how much: between 16 and 21 octets for a route of IPv4."""
+GROWTH = 1.5
+"""... and by how much: between 16 and 24 octets for a route of IPv4."""
 LEAST_ROWS = 16
 TAIL = 16
 """Slots at the end of a table, for rows that find theirs taken; it may have more where rows ask for

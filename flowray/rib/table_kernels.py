@@ -20,7 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from flowray.hashing import Word
-from flowray.rib.prefetch import prefetch
+from flowray.prefetch import prefetch
 
 U8: TypeAlias = npt.NDArray[np.uint8]
 U32: TypeAlias = npt.NDArray[np.uint32]

@@ -64,7 +64,8 @@ class Program:
     def stream_fields(self, stream: str) -> list[Field]:
         """Fields of a stream's rows."""
         protocol: Protocol = "bgp" if stream.startswith("bgp") else "bmp"
-        return route_fields(protocol, labels=protocol in self.settings.maps.labels_apply_to)
+        labels = protocol in self.settings.maps.labels_apply_to
+        return route_fields(protocol, labels=labels, roa=self.settings.routes.rpki.used)
 
     def output_fields(self, view: str) -> list[Field]:
         """Fields of a view's rows: those of its plan, and the start of the window."""

@@ -207,13 +207,43 @@ class RouteHistory(Model):
     keep: int = Field(default=24, ge=0, le=100_000)
 
 
+def _host_port(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError("HOST:PORT, such as rpki.example.net:3323")
+    return value
+
+
+HostPort = Annotated[str, AfterValidator(_host_port)]
+
+
+class Rpki(Model):
+    """Where the payloads come from that routes are validated with (RFC 6811): a file as validators
+    write it, or a cache that is asked over RTR (RFC 8210), which replays do not ask.
+    """
+
+    roas: Path | None = None
+    cache: HostPort | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Rpki:
+        if self.roas is not None and self.cache is not None:
+            raise misplaced("cache", str(self.cache), "a cache or a file, not both")
+        return self
+
+    @property
+    def used(self) -> bool:
+        """Whether routes are validated."""
+        return self.roas is not None or self.cache is not None
+
+
 class Routes(Model):
     """Tables of routes, their streams, and the join."""
 
     groups: list[RouteGroup] = []
     streams: RouteStreams = RouteStreams()
     next_hops: Literal["received", "shared"] = "received"
-    roas: Path | None = None
+    rpki: Rpki = Rpki()
     join: Join = Join()
     snapshot: Annotated[Duration, Field(ge=100_000_000)] = 2 * SECOND
     stale_for: Duration = 600 * SECOND

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numba import njit
 
 from flowray.hashing import Word
-from flowray.views.prefetch import prefetch
+from flowray.prefetch import prefetch
 
 I64: TypeAlias = npt.NDArray[np.int64]
 U64: TypeAlias = npt.NDArray[np.uint64]

@@ -13,12 +13,15 @@ from rich.console import Console
 
 from benchmark.batch import pcap
 from benchmark.context import Bench, bench
+from benchmark.joined import joined
+from benchmark.lookup import lookup
 from benchmark.onray import on_ray
 from benchmark.processes import ROOT
 from benchmark.rate import rates
 from benchmark.report import Section, machine, show
 from benchmark.start import start
 from benchmark.stored import grouping, records
+from benchmark.tables import one_table, ten_peers
 from benchmark.udp import udp
 
 ROWS: dict[str, Callable[[Bench], Section]] = {
@@ -29,6 +32,10 @@ ROWS: dict[str, Callable[[Bench], Section]] = {
     "grouping": grouping,
     "ray": on_ray,
     "start": start,
+    "routes": one_table,
+    "tenpeers": ten_peers,
+    "lookup": lookup,
+    "joined": joined,
 }
 
 LINE = 150
@@ -50,14 +57,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--records", type=int, default=4_000_000, help="default %(default)s")
     parser.add_argument("--repeats", type=int, default=3, help="default %(default)s")
     parser.add_argument("--rate", type=float, default=30_000, help="datagrams a second, live")
-    parser.add_argument("--quick", action="store_true", help="400,000 records, once: does it run?")
+    parser.add_argument(
+        "--routes",
+        type=int,
+        default=1_000_000,
+        help="IPv4 routes of full tables, default %(default)s",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="400,000 records, 100,000 routes, once: does it run?"
+    )
     parser.add_argument("--json", type=Path, help="default bench-<date>.json")
     options = parser.parse_args()
     options.rows = options.rows.split(",")
     if unknown := [name for name in options.rows if name not in ROWS]:
         parser.error(f"--rows: found {', '.join(unknown)}, allowed {', '.join(ROWS)}")
     if options.quick:
-        options.records, options.repeats = 400_000, 1
+        options.records, options.repeats, options.routes = 400_000, 1, 100_000
     return options
 
 
@@ -70,7 +85,7 @@ def main() -> int:
     peers = "; ".join(str(version) for version in where["peers"].values())
     console.print(f"{where['cpu']}, {where['cores']} cores; {peers}", highlight=False)
     sections: dict[str, Section] = {}
-    with bench(options.records, options.repeats, options.rate) as run:
+    with bench(options.records, options.repeats, options.rate, options.routes) as run:
         console.print(f"{run.records:,} records, {run.repeats} repeats", highlight=False)
         for name in options.rows:
             with console.status(ROWS[name].__doc__ or name):
@@ -82,6 +97,7 @@ def main() -> int:
                 "records": options.records,
                 "repeats": options.repeats,
                 "rate": options.rate,
+                "routes": options.routes,
                 "rows": {n: section.to_dict() for n, section in sections.items()},
             }
             target.write_text(json.dumps(result, indent=1) + "\n")

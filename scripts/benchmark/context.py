@@ -39,6 +39,7 @@ class Bench:
     records: int
     repeats: int
     rate: float
+    routes: int
     full: Path
     short: Path
     source: Source
@@ -59,8 +60,8 @@ class Bench:
 
 
 @contextmanager
-def bench(records: int, repeats: int, rate: float) -> Iterator[Bench]:
+def bench(records: int, repeats: int, rate: float, routes: int) -> Iterator[Bench]:
     """Traffic made, sender started."""
     full, short = capture(records), capture(SHORT_RECORDS)
     with Source(full) as source:
-        yield Bench(records, repeats, rate, full, short, source)
+        yield Bench(records, repeats, rate, routes, full, short, source)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -60,9 +60,11 @@ def _metered(report: Path, command: Sequence[str | Path]) -> list[str]:
     return [sys.executable, "-S", "-E", str(METER), str(report), *map(str, command)]
 
 
-def _cost(report: Path, command: Sequence[str | Path], log: Path) -> Cost:
+def _cost(
+    report: Path, command: Sequence[str | Path], log: Path, fine: Sequence[int] = (0,)
+) -> Cost:
     data = json.loads(report.read_text())
-    if data["status"] not in (0, -signal.SIGINT, -signal.SIGTERM):
+    if data["status"] not in (*fine, -signal.SIGINT, -signal.SIGTERM):
         tail = log.read_text(errors="replace")[-2000:] if log.is_file() else ""
         raise FailedError(f"{Path(command[0]).name} ended with status {data['status']}:\n{tail}")
     return Cost(data["user"] + data["system"], data["wall"], data["rss"])
@@ -74,20 +76,32 @@ def run(
     *,
     stdout: Path | None = None,
     environment: Mapping[str, str] = ENVIRONMENT,
+    fine: Sequence[int] = (0,),
 ) -> Cost:
-    """Run to the end, output to `stdout` or a log in `folder`. Raises FailedError."""
+    """Run to the end, output to `stdout` or a log in `folder`. Raises FailedError, for an end with
+    a status that is not `fine` as well.
+    """
     report, log = folder / "meter.json", folder / "run.log"
     with (stdout or log).open("wb") as out, log.open("ab") as errors:
         subprocess.run(
             _metered(report, command),
             stdout=out, stderr=errors, cwd=folder, env=environment, timeout=RUN_SECONDS, check=True,
         )  # fmt: skip
-    return _cost(report, command, log)
+    return _cost(report, command, log, fine)
 
 
 def free_port() -> int:
     """A UDP port of loopback that nobody uses now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    return _free_port(socket.SOCK_DGRAM)
+
+
+def free_tcp_port() -> int:
+    """A TCP port of loopback that nobody uses now."""
+    return _free_port(socket.SOCK_STREAM)
+
+
+def _free_port(kind: socket.SocketKind) -> int:
+    with socket.socket(socket.AF_INET, kind) as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
@@ -103,15 +117,30 @@ class Sockets:
 
 
 def sockets(port: int) -> Sockets:
-    """What the kernel says of a port: sockets, octets waiting, datagrams dropped."""
+    """What the kernel says of a UDP port: sockets, octets waiting, datagrams dropped."""
+    rows = _bound("udp", port)
+    return Sockets(len(rows), _queued(rows), sum(int(cells[-1]) for cells in rows))
+
+
+def tcp_sockets(port: int) -> Sockets:
+    """What the kernel says of a TCP port: sockets that listen or are connected, octets waiting."""
+    rows = _bound("tcp", port)
+    return Sockets(len(rows), _queued(rows), 0)
+
+
+def _bound(protocol: str, port: int) -> list[list[str]]:
     rows = []
-    for name in ("udp", "udp6"):
+    for name in (protocol, f"{protocol}6"):
         table = Path("/proc/net") / name
         for line in table.read_text().splitlines()[1:] if table.exists() else ():
             cells = line.split()
             if int(cells[1].rpartition(":")[2], 16) == port:
-                rows.append((int(cells[4].partition(":")[2], 16), int(cells[-1])))
-    return Sockets(len(rows), sum(q for q, _ in rows), sum(d for _, d in rows))
+                rows.append(cells)
+    return rows
+
+
+def _queued(rows: list[list[str]]) -> int:
+    return sum(int(cells[4].partition(":")[2], 16) for cells in rows)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -121,6 +150,24 @@ def cpu_seconds(pid: int) -> float:
     except OSError:
         return 0.0
     return sum(map(int, cells[11:15])) * TICK
+
+
+def resident_octets(pid: int) -> int:
+    """Octets of memory of a process that are in use; 0 if it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_octets(pid: int) -> int:
+    """Octets of memory of a process that were in use at most; 0 if it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
 def descendants(pid: int) -> list[int]:
@@ -143,15 +190,21 @@ def descendants(pid: int) -> list[int]:
 
 
 class Server:
-    """A program that listens on a UDP port, under the meter."""
+    """A program that listens on a port, under the meter."""
 
     def __init__(
-        self, command: Sequence[str | Path], port: int, folder: Path, quiet: float = QUIET
+        self,
+        command: Sequence[str | Path],
+        port: int,
+        folder: Path,
+        quiet: float = QUIET,
+        look: Callable[[int], Sockets] = sockets,
     ) -> None:
-        """Start, and wait until it listens; `quiet` is the share of a core that it uses when it has
-        nothing to do. Raises FailedError.
+        """Start, and wait until it listens: `look` knows its sockets. `quiet` is the share of a
+        core that it uses when it has nothing to do. Raises FailedError.
         """
         self._quiet = quiet
+        self._look = look
         self.port = port
         self.folder = folder
         self.started = time.monotonic()
@@ -163,7 +216,7 @@ class Server:
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder, env=ENVIRONMENT,
             )  # fmt: skip
         deadline = self.started + START_SECONDS
-        while not sockets(port).count:
+        while not look(port).count:
             if self._process.poll() is not None:
                 raise FailedError(f"{Path(command[0]).name} did not start:\n{self.text()[-2000:]}")
             if time.monotonic() > deadline:
@@ -198,6 +251,18 @@ class Server:
         """CPU seconds so far, all processes."""
         return sum(map(cpu_seconds, descendants(self._process.pid)))
 
+    def resident(self) -> int:
+        """Octets of memory in use, all processes."""
+        return sum(map(resident_octets, descendants(self._process.pid)))
+
+    def peak(self) -> int:
+        """Octets of memory that were in use at most, all processes."""
+        return sum(map(peak_octets, descendants(self._process.pid)))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the program."""
+        os.kill(descendants(self._process.pid)[0], number)
+
     def settle(self) -> Sockets:
         """Wait until everything received is worked off; the state of its sockets then."""
         deadline = time.monotonic() + SETTLE_SECONDS
@@ -205,11 +270,17 @@ class Server:
         while True:
             time.sleep(LOOK_SECONDS)
             now_used, now = self.cpu(), time.monotonic()
-            state = sockets(self.port)
+            state = self._look(self.port)
             quiet = now_used - used <= self._quiet * (now - at) + 2 * TICK
             if (quiet and not state.queued) or now > deadline:
                 return state
             used, at = now_used, now
+
+    def kill(self) -> None:
+        """End all of it at once, when what it would do at its end is of no interest."""
+        for pid in (*descendants(self._process.pid), self._process.pid):
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()
 
     def stop(self) -> Cost:
         """Ask it to end (SIGINT) and wait until all of it has. Raises FailedError."""
@@ -217,8 +288,6 @@ class Server:
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            for pid in (*descendants(self._process.pid), self._process.pid):
-                os.kill(pid, signal.SIGKILL)
-            self._process.wait()
+            self.kill()
             raise FailedError(f"{Path(self._command[0]).name} does not end") from None
         return _cost(self._report, self._command, self.log)

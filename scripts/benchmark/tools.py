@@ -24,6 +24,8 @@ NFDUMP_FORMAT = "fmt:%sa,%da,%sp,%dp,%pr,%pkt,%byt"
 
 KEYS = ["src_host", "dst_host", "src_port", "dst_port", "proto"]
 
+JOINED_KEYS = [*KEYS, "src_as", "dst_as", "peer_dst_ip"]
+
 RECORD_KEYS = [
     *("src_host", "dst_host", "peer_dst_ip", "src_port", "dst_port", "proto", "tos", "tcpflags"),
     *("in_iface", "out_iface", "src_as", "dst_as", "src_mask", "dst_mask"),
@@ -33,6 +35,7 @@ RECORD_KEYS = [
 
 VIEWS: dict[str, dict[str, Any]] = {
     "grouped": {"name": "grouped", "keys": KEYS, "window": "1h"},
+    "joined": {"name": "joined", "keys": JOINED_KEYS, "window": "1h"},
     "records": {"name": "records", "keys": RECORD_KEYS, "counters": ["packets", "bytes"]},
 }
 
@@ -66,13 +69,15 @@ CONSERVATIVE = NfacctdBuffers(160_001, 102_400, 1_024_000_000)
 """Smaller buffers, a larger cache."""
 
 
-def nfacctd(folder: Path, source: str, buffers: NfacctdBuffers) -> list[str]:
+def nfacctd(
+    folder: Path, source: str, buffers: NfacctdBuffers, keys: str = ", ".join(KEYS)
+) -> list[str]:
     """nfacctd on `source`, lines of its configuration that say where datagrams come from."""
     text = f"""\
 daemonize: false
 {source}
 plugins: print
-aggregate: src_host, dst_host, src_port, dst_port, proto
+aggregate: {keys}
 print_refresh_time: 300
 print_history: 1h
 print_output: csv
@@ -108,24 +113,33 @@ def nfdump(folder: Path) -> Cost:
     return run([*command, "-o", NFDUMP_FORMAT], folder, stdout=folder / "nfdump.csv")
 
 
-def flowray_config(folder: Path, view: str, port: int | None = None, kind: str = "csv") -> Path:
-    """A configuration of one view, stored under `folder`/out."""
+def flowray_config(
+    folder: Path, view: str, port: int | None = None, kind: str = "csv", *, bgp: bool = False
+) -> Path:
+    """A configuration of one view, stored under `folder`/out; with `bgp`, joined with routes."""
     settings: dict[str, Any] = {
         "views": [{**VIEWS[view], "sinks": ["out"]}],
         "sinks": {"out": {"type": kind, "path": f"{folder}/out"}},
         "state": {"path": f"{folder}/state"},
         "cluster": {"shards": 1, "dashboard": False},
     }
+    listen: dict[str, Any] = {}
     if port is not None:
-        settings["listen"] = {"flows": [f"udp://127.0.0.1:{port}"]}
+        listen["flows"] = [f"udp://127.0.0.1:{port}"]
+    if bgp:
+        listen["bgp"] = {"address": "127.0.0.1:1179"}
+    if listen:
+        settings["listen"] = listen
     path = folder / "flowray.yaml"
     path.write_text(json.dumps(settings, indent=1))  # JSON is YAML
     return path
 
 
-def flowray_replay(folder: Path, capture: Path, workers: int = 0) -> list[str | Path]:
+def flowray_replay(
+    folder: Path, capture: Path, workers: int = 0, view: str = "grouped", *, bgp: bool = False
+) -> list[str | Path]:
     """`flowray replay` to grouped rows in `folder`/out."""
-    config = flowray_config(folder, "grouped")
+    config = flowray_config(folder, view, bgp=bgp)
     options = ["--workers", str(workers), "--format", "csv", "--json"]
     return [FLOWRAY, "replay", capture, "-c", config, "--out", folder / "out", *options]
 

@@ -25,7 +25,7 @@ from flowray.kernel_cache import drop_stale  # noqa: E402
 
 INSTRUMENTED = [
     *("flowray.ingest", "flowray.views", "flowray.maps", "flowray.primitives", "flowray.intervals"),
-    "flowray.wire",
+    *("flowray.wire", "flowray.rib"),
 ]
 COMPILED = [
     *("flowray.hashing", "flowray.views.kernels", "flowray.wire.packets_kernels"),
@@ -34,6 +34,16 @@ COMPILED = [
     *("flowray.wire.flow.kernels", "flowray.wire.flow.frames", "flowray.wire.flow.link_kernels"),
     *("flowray.wire.flow.dissect_kernels", "flowray.wire.flow.sflow_kernels"),
     *("flowray.wire.flow.sflow_flow_kernels", "flowray.wire.flow.sflow_record_kernels"),
+    *("flowray.ingest.join_kernels", "flowray.rib.attribute_values_kernels"),
+    *("flowray.rib.lpm_kernels", "flowray.rib.next_hop_kernels", "flowray.rib.roa_kernels"),
+    *("flowray.rib.rtr_kernels", "flowray.rib.table_kernels", "flowray.rib.prefetch"),
+    *("flowray.wire.bgp.attribute_kernels", "flowray.wire.bgp.bmp_kernels"),
+    *("flowray.wire.bgp.describe_kernels", "flowray.wire.bgp.intern_kernels"),
+    *("flowray.wire.bgp.kernels", "flowray.wire.bgp.message_kernels"),
+    *("flowray.wire.bgp.mrt_kernels", "flowray.wire.bgp.mrt_table_kernels"),
+    *("flowray.wire.bgp.mrt_writer_kernels", "flowray.wire.bgp.nlri_kernels"),
+    *("flowray.wire.bgp.path_id_kernels", "flowray.wire.bgp.update_kernels"),
+    *("flowray.views.prefetch",),
 ]
 """Modules that numba compiles: it reads their bytecode, which must be their own."""
 
@@ -53,9 +63,9 @@ def main() -> None:
     name = sys.argv.pop(1)
     drop_stale(KERNELS)
     with atheris.instrument_imports(include=INSTRUMENTED, exclude=COMPILED):
-        from tests.fuzz import framing, targets
+        from tests.fuzz import framing, outcomes, seeds, targets
     target = targets.TARGETS[name]
-    targets.watch(marker())
+    outcomes.watch(marker())
     warnings.simplefilter("error")
 
     def run(data: bytes) -> None:
@@ -67,6 +77,9 @@ def main() -> None:
             return bytes(atheris.Mutate(data, most))
         return data[:1] + framing.mutate(data[1:], most - 1, seed, atheris.Mutate)
 
+    # What takes long the first time is to compile kernels.
+    for data in seeds.seeds()[name]:
+        target(data)
     # libFuzzer runs itself again, through a shell, to merge.
     sys.argv[0] = shlex.join([sys.executable, "-m", "tests.fuzz.run", name])
     custom = {"custom_mutator": mutate} if name in targets.FRAMED else {}

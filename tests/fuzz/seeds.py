@@ -12,6 +12,7 @@ from flowray.generate import default_exporters, traffic
 from flowray.generate import encode as e
 from flowray.wire.pcap import PcapWriter
 from tests.fuzz.framing import Datagram, pack
+from tests.fuzz.route_seeds import route_seeds
 from tests.wire.flow import frames as f
 
 OPTION_FIELDS = (
@@ -152,6 +153,7 @@ def seeds() -> dict[str, list[bytes]]:
         "pcap": list(_captures()),
         "filter": [text.encode() for text in FILTERS],
         "map": list(MAPS),
+        **route_seeds(),
     }
 
 

@@ -2,10 +2,8 @@
 for any input.
 """
 
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -35,21 +33,10 @@ from flowray.wire.flow.template import Template, TemplateError, parse_templates
 from flowray.wire.packets import Exporters, PacketBatch
 from flowray.wire.pcap import CaptureReader
 from tests.fuzz.framing import Datagram, unpack
+from tests.fuzz.outcomes import observe, one_line, scratch
+from tests.fuzz.route_targets import ROUTE_TARGETS
 
 Target = Callable[[bytes], None]
-
-_watchers: list[Callable[[object], None]] = []
-
-
-def watch(watcher: Callable[[object], None]) -> None:
-    """Tell someone what compiled code did with an input, which has no coverage of its own."""
-    _watchers.append(watcher)
-
-
-def observe(outcome: object) -> None:
-    for watcher in _watchers:
-        watcher(outcome)
-
 
 MINUTE = 60_000_000_000
 EPOCHS = (10_000_000_000_000_000, 1_760_000_000_000_000_000)
@@ -224,19 +211,9 @@ def options(data: bytes) -> None:
     store.rebuild(Interner(64))
 
 
-_MEMORY = Path("/dev/shm")
-_SCRATCH = Path(tempfile.mkdtemp(prefix="flowray-fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None))
-
-
-def _scratch(name: str, data: bytes) -> Path:
-    path = _SCRATCH / name
-    path.write_bytes(data)
-    return path
-
-
 def capture(data: bytes) -> None:
     """A capture file: a clear line if it is none, and an account of every packet otherwise."""
-    path = _scratch("a.pcap", data)
+    path = scratch("a.pcap", data)
     try:
         reader = CaptureReader(path, Exporters(8), packets_per_batch=3)
     except CaptureError as error:
@@ -267,12 +244,6 @@ for _field in _FRAME_LAYOUT.fields:
         _ROWS[_field.name][:] = 0
 
 
-def one_line(error: Exception) -> None:
-    """What an operator sees is a clear line."""
-    assert str(error)
-    assert "\n" not in str(error)
-
-
 def filters(data: bytes) -> None:
     """A filter expression: an error that points into the text, or a mask."""
     text = data.decode(errors="replace")
@@ -288,7 +259,7 @@ def filters(data: bytes) -> None:
 
 def maps(data: bytes) -> None:
     """An operator's map of any kind: one clear line, or something that maps."""
-    kind, path = (data[0] if data else 0) % 3, _scratch("a.map", data[1:])
+    kind, path = (data[0] if data else 0) % 3, scratch("a.map", data[1:])
     address = np.array([0, 1 << 60], np.uint64)
     with suppress(ConfigError):
         if kind == 0:
@@ -310,6 +281,7 @@ TARGETS: dict[str, Target] = {
     "pcap": capture,
     "filter": filters,
     "map": maps,
+    **ROUTE_TARGETS,
 }
 FRAMED = ("netflow", "sflow")
 """Targets whose inputs are datagrams behind one octet of settings."""

@@ -57,20 +57,22 @@ class Frr(Speaker):
         assert "%" not in said, said
 
     def json(self, question: str) -> Any:
-        return json.loads(self(question))
+        return json.loads(self(question) or "{}")
 
     def paths(self, family: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         """RD (empty outside VPNs), prefix and path of each route of a table."""
-        listed = self.json(f"show bgp {family} json")
-        listed = listed.get("routes", listed)
         if family == "l2vpn evpn":
             yield from _evpn_paths(self.json("show bgp l2vpn evpn route detail json"))
             return
-        for rd, prefixes in listed.get("routeDistinguishers", {"": listed}).items():
+        if "unicast" in family:
+            for prefix, told in self.json(f"show bgp {family} json detail")["routes"].items():
+                yield from (("", prefix, path) for path in told if "aspath" in path)
+            return
+        listed = self.json(f"show bgp {family} json").get("routes", {})
+        for rd, prefixes in listed.get("routeDistinguishers", {}).items():
             for prefix in prefixes:
                 shown = self.json(f"show bgp {family} {prefix} json")
-                of_rd = shown.get(rd, shown)
-                yield from ((rd, prefix, path) for path in of_rd["paths"])
+                yield from ((rd, prefix, path) for path in shown[rd]["paths"])
 
 
 def _evpn_paths(shown: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

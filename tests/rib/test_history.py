@@ -30,7 +30,8 @@ def save(path: Path, *prefixes: str) -> Path:
 
 
 def history(folder: Path, keep: int = 3) -> TableHistory:
-    return TableHistory(folder / "history", HOUR, keep, lambda: START + 10 * HOUR)
+    saved_last = folder / "saved.bin"
+    return TableHistory(saved_last, folder / "history", HOUR, keep, lambda: START + 10 * HOUR)
 
 
 def routes_at(kept: TableHistory, time: str) -> int:
@@ -41,7 +42,8 @@ def test_the_first_tables_of_each_period_are_kept(tmp_path: Path) -> None:
     kept = history(tmp_path)
     prefixes = [f"10.{i}.0.0/16" for i in range(12)]
     for i in range(12):  # every half hour
-        kept.add(save(tmp_path / "saved.bin", *prefixes[: i + 1]), START + i * HOUR // 2)
+        save(tmp_path / "saved.bin", *prefixes[: i + 1])
+        kept.add(START + i * HOUR // 2)
     assert [file.name for file in sorted((tmp_path / "history").iterdir())] == [
         "20231115T010000Z.bin",
         "20231115T020000Z.bin",
@@ -50,33 +52,43 @@ def test_the_first_tables_of_each_period_are_kept(tmp_path: Path) -> None:
     assert routes_at(kept, "2023-11-15T01:00") == 7
     assert routes_at(kept, "2023-11-15T01:59:59Z") == 7
     assert routes_at(kept, "2023-11-15T03:00+01:00") == 9
-    assert routes_at(kept, "1h") == 11
+    assert routes_at(kept, "5h") == 11
     assert kept.at("5h").time_ns == START + 5 * HOUR
+    assert routes_at(kept, "1h") == 12
+    assert kept.at("1h").time_ns == START + 11 * HOUR // 2
     with pytest.raises(QueryError, match="the oldest are of 2023-11-15T01:00:00Z"):
         kept.at("2023-11-15T00:59")
 
 
 def test_what_is_kept_outlives_a_restart(tmp_path: Path) -> None:
-    history(tmp_path).add(save(tmp_path / "saved.bin", "10.0.0.0/8"), START)
+    save(tmp_path / "saved.bin", "10.0.0.0/8")
+    history(tmp_path).add(START)
     again = history(tmp_path)
-    again.add(save(tmp_path / "saved.bin", "10.0.0.0/8", "10.0.0.0/9"), START + HOUR - 1)
-    assert routes_at(again, str((START + HOUR) // SECOND)) == 1
+    save(tmp_path / "saved.bin", "10.0.0.0/8", "10.0.0.0/9")
+    again.add(START + HOUR - SECOND)
+    assert routes_at(again, str((START + HOUR) // SECOND - 2)) == 1
+    assert routes_at(again, str((START + HOUR) // SECOND)) == 2
     (peer,) = again.at("1h").ask(lambda rib: list(rib.peers()))
     assert (peer.session, peer.stale) == (True, False)
 
 
 def test_nothing_is_kept(tmp_path: Path) -> None:
     kept = history(tmp_path, keep=0)
-    kept.add(save(tmp_path / "saved.bin", "10.0.0.0/8"), START)
     with pytest.raises(QueryError, match="none are kept"):
         kept.at("1h")
+    save(tmp_path / "saved.bin", "10.0.0.0/8")
+    kept.add(START)
+    assert routes_at(kept, "1h") == 1
+    assert not (tmp_path / "history").exists()
+    with pytest.raises(QueryError, match="the oldest are of 2023-11-14T22:00:00Z"):
+        kept.at("11h")
 
 
 def test_damaged_tables_are_told(tmp_path: Path) -> None:
     kept = history(tmp_path)
     file = save(tmp_path / "saved.bin", "10.0.0.0/8")
     file.write_bytes(file.read_bytes()[:-1])
-    kept.add(file, START)
+    kept.add(START)
     with pytest.raises(QueryError, match="tables of 2023-11-14T22:00:00Z cannot be read: "):
         kept.at("1h")
 

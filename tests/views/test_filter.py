@@ -356,7 +356,7 @@ def error(text: str) -> FilterError:
         ("ip_scr = ::1", "column 1: unknown field 'ip_scr'; did you mean ip_src?"),
         ("zzzzzz = 1", "column 1: unknown field 'zzzzzz'"),
         ("_packet = 1", "column 1: unknown field '_packet'; did you mean packets?"),
-        ("as_path = x", "column 1: as_path is not filled by this version"),
+        ("src_host_country = x", "column 1: src_host_country is not filled by this version"),
         ("stamp_inserted = 1", "column 1: stamp_inserted is set when a window closes, after fi"),
         ("", "column 1: the filter is empty; expected a comparison"),
         (" \n", "column 1: the filter is empty; expected a comparison"),

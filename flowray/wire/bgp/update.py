@@ -19,7 +19,9 @@ _SUBCODES = np.array(causes.SUBCODES, np.uint8)
 _LEAST_KEPT = 6  # octets of an attribute that is kept and one that is not: see `runs`
 
 
-def parse_updates(updates: Updates, contexts: Contexts, store: AttributeStore) -> Parsed:
+def parse_updates(
+    updates: Updates, contexts: Contexts, store: AttributeStore, *, monitored: bool = False
+) -> Parsed:
     """The routes of all messages, with their attributes interned in `store`, and what RFC 7606 asks
     for each message. Malformed messages never raise.
 
@@ -28,6 +30,8 @@ def parse_updates(updates: Updates, contexts: Contexts, store: AttributeStore) -
       it and go on.
     - NLRI of families without a row in `FAMILIES` give no events; if that is all that there is to
       say of a message, its cause is "unknown address family" and its verdict WELL_FORMED.
+    - What a router tells of its tables when it is `monitored` by BMP may lack mandatory attributes,
+      as routes of its own do that no neighbor has been told: that is counted, and the routes hold.
     - Withdrawals have no labels. Of LOCAL_PREF and the like from external peers nothing is
       discarded: this is a monitor.
     - `data_offset`, `data_length` are the attribute that the cause is about, header included, for
@@ -35,7 +39,7 @@ def parse_updates(updates: Updates, contexts: Contexts, store: AttributeStore) -
     """
     count = len(updates)
     scan = np.empty((count, kernels.SCAN_COLUMNS), np.int64)
-    _scan(updates, contexts, store, scan)
+    _scan(updates, contexts, store, scan, monitored=monitored)
     events = _empty_events(int(scan[:, kernels.COUNT].sum()))
     fill_events(
         updates.buf, updates.context, contexts.add_path, scan,
@@ -54,7 +58,9 @@ def parse_updates(updates: Updates, contexts: Contexts, store: AttributeStore) -
     )
 
 
-def _scan(updates: Updates, contexts: Contexts, store: AttributeStore, scan: I64) -> None:
+def _scan(
+    updates: Updates, contexts: Contexts, store: AttributeStore, scan: I64, *, monitored: bool
+) -> None:
     """Fill `scan`; the store grows as often as needed."""
     longest = int(updates.length.max(initial=0))
     runs = np.empty((longest // _LEAST_KEPT + 2, 2), np.int64)
@@ -64,7 +70,7 @@ def _scan(updates: Updates, contexts: Contexts, store: AttributeStore, scan: I64
         store.reserve(2 * (int(updates.length[begin]) + MOST_ADDED), 2)
         begin = scan_updates(
             updates.buf, updates.offset, updates.length, updates.context,
-            contexts.four_octets, contexts.add_path, begin, scan, seen, runs,
+            contexts.four_octets, contexts.add_path, begin, int(monitored), scan, seen, runs,
             *store.tables, store.seed,
         )  # fmt: skip
 

@@ -77,13 +77,14 @@ def _octets_in(scan: Ints, i: int, place: int) -> int:
 
 
 @kernel
-def _require(scan: Ints, i: int, seen: Ints) -> None:
+def _require(scan: Ints, i: int, seen: Ints, monitored: int) -> None:
     """Check mandatory attributes, and whether errors in the attributes leave routes to withdraw."""
     legacy = _octets_in(scan, i, kernels.NLRI) > 0
     if legacy or _octets_in(scan, i, kernels.REACHABLE) > 0:
         lacking = seen[kernels.ORIGIN] != i or seen[kernels.AS_PATH] != i
         if lacking or (legacy and seen[kernels.NEXT_HOP_TYPE] != i):
-            note(scan, i, _AS_WITHDRAW, causes.MISSING, scan[i, kernels.NLRI], 0)
+            verdict = kernels.WELL_FORMED if monitored else _AS_WITHDRAW
+            note(scan, i, verdict, causes.MISSING, scan[i, kernels.NLRI], 0)
     elif scan[i, kernels.VERDICT] == _AS_WITHDRAW:
         scan[i, kernels.VERDICT] = _RESET  # RFC 7606 section 5.2: no routes, so perhaps overlooked
 
@@ -146,13 +147,14 @@ def _scan(
     i: int,
     seen: Ints,
     runs: Ints,
+    monitored: int,
 ) -> None:
     _clear(scan, i)
     if not _locate(buf, start, end, scan, i):
         return
     at = scan[i, kernels.WITHDRAWN + kernels.END] + 2
     walk_attributes(buf, at, scan[i, kernels.NLRI], four, scan, i, seen, runs)
-    _require(scan, i, seen)
+    _require(scan, i, seen, monitored)
     _count(buf, scan, i, add_path)
     if scan[i, kernels.COUNT] == 0 and scan[i, kernels.VERDICT] < _AS_WITHDRAW:
         _find_end_of_rib(scan, i)
@@ -195,6 +197,7 @@ def scan_updates(
     four_octets: Mask,
     add_path: Words,
     begin: int,
+    monitored: int,
     scan: Ints,
     seen: Ints,
     runs: Ints,
@@ -215,7 +218,7 @@ def scan_updates(
         four = int(np.int64(four_octets[context[i]]))
         paths = add_path[context[i]]
         end = start[i] + length[i]
-        _scan(buf, start[i], end, four, paths, scan, i, seen, runs)
+        _scan(buf, start[i], end, four, paths, scan, i, seen, runs, monitored)
         if scan[i, kernels.COUNT] == 0 or scan[i, kernels.VERDICT] >= _AS_WITHDRAW:
             continue
         if _has_routes(scan, i, kernels.NLRI):

@@ -257,6 +257,20 @@ def test_rfc7606(attributes: bytes, verdict: Verdict, cause: str) -> None:
     assert len(store) == (2 if verdict < WITHDRAW else 1)
 
 
+@pytest.mark.parametrize("attributes", [HOP, e.origin() + HOP, e.origin() + PATH])
+def test_monitored_routes_may_lack_mandatory_attributes(attributes: bytes) -> None:
+    store = AttributeStore()
+    data = e.update(attributes=attributes, nlri=ROUTE)
+    parsed = parse_updates(batch([data], [0]), PLAIN, store, monitored=True)
+    assert (parsed.verdict[0], actions(parsed)) == (Verdict.WELL_FORMED, [Action.ANNOUNCE])
+    assert "missing" in CAUSES[parsed.cause[0]]
+    canonical = store[int(parsed.events.attributes[0])]
+    assert canonical.endswith(attributes.replace(HOP, b""))
+    broken = e.update(attributes=attributes + e.attribute(4, b"", O), nlri=ROUTE)
+    parsed = parse_updates(batch([broken], [0]), PLAIN, store, monitored=True)
+    assert actions(parsed) == [Action.WITHDRAW]
+
+
 @pytest.mark.parametrize(
     ("data", "cause", "subcode"),
     [
