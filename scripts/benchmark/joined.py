@@ -65,7 +65,7 @@ def _replay(folder: Path, capture: Path, view: str, routes: int = 0) -> tuple[Co
 def _check_next_hops(folder: Path) -> None:
     """Raises FailedError unless all flows have the next hop of the routes."""
     for path in (folder / "out").rglob("*.csv"):
-        hops = set(csv.read_csv(path)["peer_dst_ip"].unique().to_pylist())
+        hops = set(csv.read_csv(path)["peer_ip_dst"].unique().to_pylist())
         if hops != {NEXT_HOP}:
             raise FailedError(f"flows were not joined: next hops {list(hops)[:5]}")
 
