@@ -147,6 +147,7 @@ def run(
 ) -> None:
     """Replay and print the summary, as one JSON line last."""
     program = load_program(config)
+    _check_inputs(program, inputs)
     if workers:
         from cluster.replay_workers import replay_on_ray
 
@@ -158,15 +159,19 @@ def run(
     _print(summary, as_json=as_json)
 
 
+def _check_inputs(program: Program, inputs: Sequence[Path]) -> None:
+    """Raises ConfigError for an input that the configuration has no use for."""
+    if program.join is None and (table := next(filter(is_mrt, inputs), None)) is not None:
+        allowed = "an MRT file only where the configuration has listen.bgp, for its join"
+        raise ConfigError("replay", "input", str(table), allowed)
+
+
 def replay_here(
     program: Program, inputs: Sequence[Path], sinks: SinkFor, *, quiet: bool
 ) -> Summary:
     """Replay in this process."""
     run = Replay(program, sinks)
     tables = [path for path in inputs if is_mrt(path)]
-    if tables and run.routes is None:
-        allowed = "an MRT file only where the configuration has listen.bgp, for its join"
-        raise ConfigError("replay", "input", str(tables[0]), allowed)
     mrt = [run.add_mrt(path) for path in tables]
     inputs = [path for path in inputs if path not in tables]
     ports = frozenset(route_ports(program.settings))

@@ -3,7 +3,8 @@
 Every worker reads all captures, which costs little beside decoding, and keeps the datagrams of its
 exporters; so each exporter's templates and options stay in the order of the capture. The workers'
 watermarks are how far they have read. Partials come back as Arrow tables and are merged here, hence
-the rows are those of a replay in one process, whatever N is.
+the rows are those of a replay in one process, whatever N is. Routes are followed by all workers;
+the rows of their streams come from the first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cluster.replay import sinks_for
 from cluster.runtime import own_runtime
 from cluster.topology import absolute
 from flowray.replay import Summary, summarise
+from flowray.rib.streams import Stream
 from flowray.settings.compile import Program
 from flowray.sinks.files import FileKind
 from flowray.views.aggregate import Aggregator
@@ -58,6 +60,7 @@ def replay_on(
     paths = [path.absolute() for path in inputs]
     actors = [ReplayActor.remote(settings, paths, n, workers) for n in range(workers)]
     outputs = sinks_for(program, out, kind)
+    streams = {name: Stream(name, outputs(name, 0)) for name in program.streams}
     aggregators = {
         (plan.name, p): Aggregator(plan, outputs(plan.name, p), p, map(str, range(workers)))
         for plan in program.views
@@ -70,11 +73,16 @@ def replay_on(
         while moving:
             (ref,), _ = ray.wait(list(moving))
             actor = moving.pop(ref)
-            partials, done[actor], more = _checked(ref)
-            if more:
+            step = _checked(ref)
+            done[actor] = step.octets
+            if step.more:
                 moving[actor.step.remote()] = actor
-            for partial in partials:
+            for partial in step.partials:
                 aggregators[partial.view, partial.partition].merge(partial)
+            for name, commits in step.rows.items():
+                for commit in commits:
+                    streams[name].take(*commit)
+                streams[name].store()
             for aggregator in aggregators.values():
                 aggregator.advance()
             read, total = min(done.values())
@@ -82,12 +90,15 @@ def replay_on(
     ends = ray.get([actor.end.remote() for actor in actors])
     for aggregator in aggregators.values():
         aggregator.close()
+    for stream in streams.values():
+        stream.close()
     summary = summarise(
         [end["ledger"] for end in ends],
         sum(end["sets_held"] for end in ends),
         list(aggregators.values()),
         started,
     )
+    summary.unstored += [line for stream in streams.values() if (line := stream.unstored)]
     summary.captures = ends[0]["captures"]
     summary.cpu_seconds += sum(end["cpu_seconds"] for end in ends)
     return summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from flowray.ingest.collector import Collector
 from flowray.ingest.ledger import Snapshot, ViewAccount, merge_snapshots, problems
 from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
-from flowray.rib.mrt_routes import MrtFiles, MrtRoutes
+from flowray.rib.mrt_routes import MrtRoutes
 from flowray.rib.replay import RouteReplay
 from flowray.rib.streams import Stream
 from flowray.settings.compile import Program
@@ -69,8 +69,8 @@ class Replay:
             for plan in program.views
             for p in range(plan.partitions)
         }
-        self.routes = None if program.join is None else _routes(program, sinks)
-        self._mrt: MrtFiles | None = None
+        streams = {name: Stream(name, sinks(name, 0)) for name in program.streams}
+        self.routes = routes_of(program, streams)
         self._clock = 0
         self._started = (time.monotonic(), time.process_time())
 
@@ -83,26 +83,25 @@ class Replay:
             assert self.routes is not None, "segments are read for the ports of listeners alone"
             self.routes.feed(batch)
             return
-        self._join(int(batch.arrival[0]))
-        self.collector.feed(batch)
+        for part in self._joined(batch):
+            self.collector.feed(part)
         if self.collector.pending_rows >= HAND_OVER_ROWS:
             self._hand_over(self._clock)
 
     def add_mrt(self, path: Path) -> MrtRoutes:
         """Have the routes of an MRT file come in as capture time goes on. Raises CaptureError."""
         assert self.routes is not None, "the configuration has a BGP listener, or there is no join"
-        if self._mrt is None:
-            collector = self.routes.collector
-            self._mrt = MrtFiles(collector.rib, collector.journal)
-        return self._mrt.add(path)
+        return self.routes.add_mrt(path)
 
-    def _join(self, now_ns: int) -> None:
-        """Have flows joined with the routes as they are now."""
-        if self._mrt is not None:
-            self._mrt.until(now_ns)
-        if self.routes is not None and (snapshot := self.routes.news(now_ns)) is not None:
-            assert self.collector.join is not None
-            self.collector.join.install(snapshot)
+    def _joined(self, batch: PacketBatch) -> Iterator[PacketBatch]:
+        """The parts of a batch, each when flows are joined with the routes of its time."""
+        if self.routes is None:
+            yield batch
+            return
+        for part, snapshot in self.routes.parts(batch):
+            if snapshot is not None and self.collector.join is not None:
+                self.collector.join.install(snapshot)
+            yield part
 
     def _hand_over(self, watermark: int) -> None:
         for partial in self.collector.hand_over(watermark):
@@ -118,11 +117,8 @@ class Replay:
     def end_of_input(self) -> None:
         """Hand over what is open and close every window."""
         self._hand_over(END_OF_INPUT)
-        if self._mrt is not None:
-            self._mrt.until(END_OF_INPUT)
         if self.routes is not None:
-            self.routes.collector.flush(self._clock)
-            self.routes.collector.store()
+            self.routes.end(self._clock)
 
     def finish(self) -> Summary:
         """Close windows and sinks; what the run did."""
@@ -142,8 +138,10 @@ class Replay:
         return summary
 
 
-def _routes(program: Program, sinks: SinkFor) -> RouteReplay:
-    streams = {name: Stream(name, sinks(name, 0)) for name in program.streams}
+def routes_of(program: Program, streams: Mapping[str, Stream]) -> RouteReplay | None:
+    """What takes routes, if the configuration has them received. Raises ConfigError."""
+    if program.join is None:
+        return None
     settings = program.settings
     labels = Labels(program.labels, frozenset(settings.maps.labels_apply_to))
     return RouteReplay(settings, RouteCollector(settings, streams, labels))

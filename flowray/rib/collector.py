@@ -39,7 +39,9 @@ class RouteCollector:
     """Takes what routers tell. Not thread-safe."""
 
     def __init__(self, settings: Settings, streams: Mapping[str, Stream], labels: Labels) -> None:
-        """Raises ConfigError for a file of ROAs that cannot be used."""
+        """`streams` are those of the configuration, or some of them: the others are not written.
+        Raises ConfigError for a file of ROAs that cannot be used.
+        """
         self.rib = Rib()
         self.refusals: Counter[str] = Counter()
         """Connections that were refused, by reason."""
@@ -60,10 +62,11 @@ class RouteCollector:
         self._stale: dict[tuple[int, bool], int] = {}
         self._tidy_ns = 0
         self._dumps: dict[Protocol, DumpSchedule] = {}
-        if (dump := settings.routes.streams.bgp_dump) is not None:
-            self._dumps["bgp"] = DumpSchedule(dump.every, dump.slots)
-        if (dump := settings.routes.streams.bmp_dump) is not None:
-            self._dumps["bmp"] = DumpSchedule(dump.every, dump.slots)
+        asked = settings.routes.streams
+        if asked.bgp_dump is not None and "bgp_dump" in streams:
+            self._dumps["bgp"] = DumpSchedule(asked.bgp_dump.every, asked.bgp_dump.slots)
+        if asked.bmp_dump is not None and "bmp_dump" in streams:
+            self._dumps["bmp"] = DumpSchedule(asked.bmp_dump.every, asked.bmp_dump.slots)
 
     # -- origin validation -------------------------------------------------------------------------
 
@@ -115,6 +118,11 @@ class RouteCollector:
     def journal(self) -> Journal:
         """Where what happens is written."""
         return self._journal
+
+    @property
+    def dumps(self) -> bool:
+        """Whether tables are dumped."""
+        return bool(self._dumps)
 
     def advance(self, now_ns: int) -> None:
         """Let time pass: dumps that are due are written, stale routes end."""
@@ -168,12 +176,8 @@ class RouteCollector:
             stream.store()
 
     def unstored(self) -> list[str]:
-        """What sinks have not taken, a line for each stream."""
-        return [
-            f"{s.waiting + s.lost} rows of {name} are not stored: {s.last_error}"
-            for name, s in self._streams.items()
-            if s.waiting or s.lost
-        ]
+        """What sinks have not taken, a line for each stream of which there is any."""
+        return [line for stream in self._streams.values() if (line := stream.unstored)]
 
     def close_streams(self) -> None:
         """Close the sinks of all streams."""

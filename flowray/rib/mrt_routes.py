@@ -42,6 +42,11 @@ class MrtFiles:
         self._files.append(MrtRoutes(path, self._rib, self._journal, self._numbers))
         return self._files[-1]
 
+    @property
+    def next_ns(self) -> int | None:
+        """Time of what comes next; None when all files have ended."""
+        return min((f.next_ns for f in self._files if f.next_ns is not None), default=None)
+
     def until(self, time_ns: int) -> None:
         """Apply everything up to this time."""
         while waiting := [f for f in self._files if f.next_ns is not None and f.next_ns <= time_ns]:

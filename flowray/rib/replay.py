@@ -1,8 +1,12 @@
-"""Routes out of captures: TCP segments to sessions, on capture time."""
+"""Routes of a replay: TCP segments of captures to sessions, and MRT files, on capture time."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
 
 from flowray.rib.admission import Refusal
 from flowray.rib.bgp_routes import BgpRoutes
@@ -10,12 +14,13 @@ from flowray.rib.bgp_session import BgpSession, Ended, Opened, Output, UpdatesRe
 from flowray.rib.bmp_routes import BmpRoutes
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.collector import RouteCollector, bgp_settings, bmp_settings
+from flowray.rib.mrt_routes import MrtFiles, MrtRoutes
 from flowray.rib.recordings import RecordedEncoding, Search
 from flowray.rib.snapshot import Snapshot
 from flowray.route_fields import Protocol
 from flowray.settings.model import Settings
 from flowray.wire.bgp.messages import EXTENDED_LIMIT, MessageType
-from flowray.wire.packets import address_text
+from flowray.wire.packets import PacketBatch, address_text
 from flowray.wire.segments import SegmentBatch
 from flowray.wire.tcp import Received, Streams
 
@@ -42,9 +47,13 @@ def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
+END_OF_TIME = (1 << 63) - 1
+MINUTE = 60_000_000_000
+
+
 class RouteReplay:
-    """Feeds a collector from captures, where nobody answers and no timer ends a session, and
-    publishes what flows are joined with.
+    """Feeds a collector from captures, where nobody answers and no timer ends a session, and from
+    MRT files, and publishes what flows are joined with.
     """
 
     def __init__(self, settings: Settings, collector: RouteCollector) -> None:
@@ -59,6 +68,11 @@ class RouteReplay:
         self._encodings: dict[tuple[str, int], RecordedEncoding] = {}
         self._publisher = collector.publisher("replay")
         self._published = -1
+        self._mrt = MrtFiles(collector.rib, collector.journal)
+
+    def add_mrt(self, path: Path) -> MrtRoutes:
+        """Have the routes of an MRT file come in as capture time goes on. Raises CaptureError."""
+        return self._mrt.add(path)
 
     def feed(self, batch: SegmentBatch) -> None:
         """Take segments in capture order."""
@@ -66,7 +80,7 @@ class RouteReplay:
             stream = event.stream
             protocol = self._ports[stream.port]
             address = address_text(stream.source_hi, stream.source_lo)
-            self.collector.advance(event.time_ns)
+            self._advance(event.time_ns)
             if isinstance(event, Received):
                 self._received(protocol, address, event)
             else:
@@ -103,6 +117,35 @@ class RouteReplay:
     def _resume(self, address: str, port: int, now_ns: int) -> None:
         if (bgp := self._of_bgp(address, port, now_ns)) is not None:
             self._take(bgp, bgp.session.resume(now_ns), now_ns)
+
+    def parts(self, batch: PacketBatch) -> Iterator[tuple[PacketBatch, Snapshot | None]]:
+        """A batch of flows in parts between which routes may change, and before each the snapshot
+        to join it with, if there is a new one.
+        """
+        begin = 0
+        while begin < len(batch):
+            now_ns = int(batch.arrival[begin])
+            snapshot = self.news(now_ns)
+            end = int(np.searchsorted(batch.arrival, self._until(now_ns)))
+            end = max(end, begin + 1)
+            yield (batch if end - begin == len(batch) else batch.slice(begin, end)), snapshot
+            begin = end
+
+    def _until(self, now_ns: int) -> int:
+        """When flows must look again: files are followed as often as live shards are told, and
+        dumps are due at whole minutes at most.
+        """
+        until = END_OF_TIME
+        if (next_ns := self._mrt.next_ns) is not None:
+            every = self._settings.routes.snapshot
+            until = -(-next_ns // every) * every
+        if self.collector.dumps:
+            until = min(until, (now_ns // MINUTE + 1) * MINUTE)
+        return until
+
+    def _advance(self, now_ns: int) -> None:
+        self._mrt.until(now_ns)
+        self.collector.advance(now_ns)
 
     def receive(
         self, protocol: Protocol, address: str, port: int, data: bytes, now_ns: int
@@ -178,7 +221,8 @@ class RouteReplay:
             self._encodings.pop((address, port), None)
 
     def news(self, now_ns: int) -> Snapshot | None:
-        """A snapshot of the routes if they have changed since the last one."""
+        """A snapshot of the routes as of now if they have changed since the last one."""
+        self._advance(now_ns)
         if self.collector.rib.generation == self._published:
             return None
         return self.publish(now_ns)
@@ -187,3 +231,10 @@ class RouteReplay:
         """A snapshot of the routes."""
         self._published = self.collector.rib.generation
         return self._publisher.publish(now_ns)
+
+    def end(self, now_ns: int) -> None:
+        """There is no more: what MRT files have left is applied, and message logs are written."""
+        self._advance(now_ns)
+        self._mrt.until(END_OF_TIME)
+        self.collector.flush(now_ns)
+        self.collector.store()

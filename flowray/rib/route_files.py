@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flowray.rib.history import read_saved
 from flowray.rib.journal import Journal, Labels
-from flowray.rib.mrt_routes import MrtRoutes
+from flowray.rib.mrt_routes import MrtFiles
 from flowray.rib.rib import Rib
 from flowray.views.checkpoint import MAGIC
 
@@ -22,7 +22,9 @@ def read_tables(path: Path) -> Rib:
     if _is_saved(path):
         return read_saved(path)
     rib = Rib()
-    MrtRoutes(path, rib, Journal(rib, {}, Labels()), {}).until(_END_OF_TIME)
+    files = MrtFiles(rib, Journal(rib, {}, Labels()))
+    files.add(path)
+    files.until(_END_OF_TIME)
     return rib
 
 

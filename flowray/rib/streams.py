@@ -57,8 +57,12 @@ class Stream:
         if window is not None:
             commit = replace(commit, window_ns=window[0], window_end_ns=window[1])
         table = pa.concat_tables(self._open).cast(stream_schema())
-        self.rows += table.num_rows
         self._open = []
+        self.take(commit, table)
+
+    def take(self, commit: Commit, table: pa.Table) -> None:
+        """Take a commit as it is, such as one that was made elsewhere."""
+        self.rows += table.num_rows
         for _, queue in self._sinks:
             queue.append((commit, table))
 
@@ -90,6 +94,12 @@ class Stream:
     def waiting(self) -> int:
         """Rows that a sink has not taken yet."""
         return max((_rows(queue) for _, queue in self._sinks), default=0)
+
+    @property
+    def unstored(self) -> str:
+        """What sinks have not taken, as a line; empty if they took all."""
+        missing = self.waiting + self.lost
+        return f"{missing} rows of {self.name} are not stored: {self.last_error}" if missing else ""
 
     def close(self) -> None:
         """Close the sinks."""

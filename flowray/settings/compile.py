@@ -55,9 +55,7 @@ class Program:
     @property
     def streams(self) -> dict[str, RouteLog]:
         """Streams of routes that are asked for, by name."""
-        streams = self.settings.routes.streams
-        found = {name: getattr(streams, name) for name in type(streams).model_fields}
-        return {name: stream for name, stream in found.items() if stream is not None}
+        return self.settings.routes.streams.configured
 
     def stream_encoding(self, stream: str) -> Encoding:
         """How a stream's rows are written."""

@@ -5,6 +5,7 @@ it does.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -248,8 +249,21 @@ class Settings(Model):
         for i, view in enumerate(self.views):
             if view.name in names[:i]:
                 raise misplaced(f"views[{i}].name", repr(view.name), "a name that no view has yet")
-            for j, sink in enumerate(view.sinks):
-                if sink not in self.sinks:
-                    known = ", ".join(self.sinks) or "none: there are no sinks"
-                    raise misplaced(f"views[{i}].sinks[{j}]", repr(sink), known)
+            if view.name in self.routes.streams.configured:
+                allowed = "a name that no stream of routes has"
+                raise misplaced(f"views[{i}].name", repr(view.name), allowed)
+            self._known(f"views[{i}]", view.sinks)
+        for name, stream in self.routes.streams.configured.items():
+            place = f"routes.streams.{name}"
+            protocol = name[:3]
+            if getattr(self.listen, protocol) is None:
+                raise misplaced(place, "options", f"none, as there is no listen.{protocol}")
+            self._known(place, stream.sinks)
         return self
+
+    def _known(self, place: str, sinks: Sequence[str]) -> None:
+        """All of these sinks are configured."""
+        for j, sink in enumerate(sinks):
+            if sink not in self.sinks:
+                known = ", ".join(self.sinks) or "none: there are no sinks"
+                raise misplaced(f"{place}.sinks[{j}]", repr(sink), known)

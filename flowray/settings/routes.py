@@ -42,7 +42,7 @@ class BgpListen(Model):
     max_peers: int = Field(default=1000, ge=1)
     max_prefixes: int = Field(default=3_000_000, ge=1)
     warn_prefixes: int = Field(default=80, ge=1, le=100)
-    hold_time: Annotated[int, Field(ge=3 * SECOND, le=65535 * SECOND)] | Duration = 180 * SECOND
+    hold_time: Annotated[Duration, Field(ge=3 * SECOND, le=65535 * SECOND)] = 180 * SECOND
     add_path: bool = True
     passwords: Path | None = None
     receive_buffer: Octets = 4 << 20
@@ -92,6 +92,12 @@ class RouteStreams(Model):
     bmp_log: RouteLog | None = None
     bgp_dump: RouteDump | None = None
     bmp_dump: RouteDump | None = None
+
+    @property
+    def configured(self) -> dict[str, RouteLog]:
+        """Those that are asked for, by name."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: stream for name, stream in found.items() if stream is not None}
 
 
 _VIEW_NAMES = {view.label: view for view in PolicyView}

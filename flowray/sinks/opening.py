@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from flowray.errors import ConfigError
@@ -22,7 +24,8 @@ def open_sinks(program: Program, view: str) -> list[Sink]:
 
 
 def check_sinks(program: Program, file: str) -> None:
-    """Raises ConfigError, with the place in `file`, for a sink that could not serve its views.
+    """Raises ConfigError, with the place in `file`, for a sink that could not serve its views or
+    streams.
 
     Sinks on object storage are left to the start: opening them asks the network.
     """
@@ -30,12 +33,17 @@ def check_sinks(program: Program, file: str) -> None:
         for name in view.sinks:
             sink = program.settings.sinks[name]
             if "://" not in sink.path:
-                _placed(program, view.name, sink, name, file)
+                _placed(partial(_open, program, view.name, sink, name), sink, name, file)
+    for stream, settings in program.streams.items():
+        for name in settings.sinks:
+            sink = program.settings.sinks[name]
+            if "://" not in sink.path:
+                _placed(partial(_open_for, program, stream, name), sink, name, file)
 
 
-def _placed(program: Program, view: str, sink: FileSinkSettings, name: str, file: str) -> None:
+def _placed(opening: Callable[[], Sink], sink: FileSinkSettings, name: str, file: str) -> None:
     try:
-        _open(program, view, sink, name)
+        opening()
     except ConfigError as error:
         option = error.place.rpartition(".")[2]
         if option == "path" and sink.name is not None:
@@ -45,15 +53,21 @@ def _placed(program: Program, view: str, sink: FileSinkSettings, name: str, file
 
 def _open(program: Program, view: str, sink: FileSinkSettings, name: str) -> Sink:
     plan = next(p for p in program.views if p.name == view)
-    users = sum(name in v.sinks for v in program.settings.views)
     return _open_file(
         sink,
         program.output_fields(view),
         program.encoding(view),
         window_ns=plan.windows.width if plan.windows else None,
-        views=users,
+        views=_users(program, name),
         partitions=plan.partitions,
     )
+
+
+def _users(program: Program, sink: str) -> int:
+    """Views and streams that write to a sink."""
+    used = [view.sinks for view in program.settings.views]
+    used += [stream.sinks for stream in program.streams.values()]
+    return sum(sink in sinks for sinks in used)
 
 
 def _open_file(
@@ -83,20 +97,19 @@ def _open_file(
 
 def open_stream(program: Program, stream: str) -> list[Sink]:
     """The sinks that a stream of routes names, rehearsed. Raises ConfigError."""
+    return [_open_for(program, stream, name) for name in program.streams[stream].sinks]
+
+
+def _open_for(program: Program, stream: str, sink: str) -> Sink:
     settings = program.streams[stream]
-    window = settings.every if isinstance(settings, RouteDump) else None
-    users = sum(name in s.sinks for s in program.streams.values() for name in settings.sinks)
-    return [
-        _open_file(
-            program.settings.sinks[name],
-            program.stream_fields(stream),
-            program.stream_encoding(stream),
-            window_ns=window,
-            views=users,
-            partitions=max(len(program.settings.route_groups), 1),
-        )
-        for name in settings.sinks
-    ]
+    return _open_file(
+        program.settings.sinks[sink],
+        program.stream_fields(stream),
+        program.stream_encoding(stream),
+        window_ns=settings.every if isinstance(settings, RouteDump) else None,
+        views=_users(program, sink),
+        partitions=max(len(program.settings.route_groups), 1),
+    )
 
 
 def one_stream_file(program: Program, stream: str, directory: Path, kind: FileKind) -> OneFileSink:
