@@ -37,8 +37,8 @@ PIPE_WIDTH = 100
 EXPORTERS = 7
 ROUTES = {"some": 10_000, "full": 1_000_000}
 """Routes of IPv4 that each exporter announces by BGP."""
-WITH_ROUTES = ("src_as", "dst_as", "peer_dst_ip")
-"""Keys that the demo's table has beside those of the built-in configuration."""
+TALKERS = ["src_host", "dst_host", "proto", "dst_port", "src_as", "dst_as", "peer_dst_ip"]
+"""Keys of the demo's table: as many as a terminal has room for, those of routes among them."""
 END_SECONDS = 20.0
 
 
@@ -87,7 +87,7 @@ def _program(state: Path) -> Program:
 
 
 def _with_routes(view: dict[str, Any]) -> dict[str, Any]:
-    return view if view["name"] != VIEW else {**view, "keys": [*view["keys"], *WITH_ROUTES]}
+    return view if view["name"] != VIEW else {**view, "keys": TALKERS}
 
 
 # -- the exporters ---------------------------------------------------------------------------------
