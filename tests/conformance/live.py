@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import subprocess
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +97,7 @@ class _Queued(Lines):
 
 @dataclass
 class LiveDriver(Driver):
-    """A driver whose feeds come over sockets; its clock is that of the captures."""
+    """A driver whose feeds come over sockets; its clock begins with that of the captures."""
 
     stack: ExitStack = field(default_factory=ExitStack)
     connections: dict[_CONNECTION, socket.socket] = field(default_factory=dict)
@@ -109,10 +110,10 @@ class LiveDriver(Driver):
     def _start(self) -> None:
         program = compile_variant(self.case, self.variant, self.maps, self.directory)
         self.sinks = {name: _Queued(program, name, self) for name in (VIEW, *program.streams)}
-        self.clock = 1
+        self._set(1)
         streams = {name: Stream(name, [self.sinks[name]]) for name in program.streams}
         group = program.settings.route_groups[0]
-        self.service = RouteService(program, group, streams, clock=lambda: self.clock)
+        self.service = RouteService(program, group, streams, clock=self.now)
         self.service.start()
         self.stack.callback(self.service.stop)
         self._udp = sorted({t.dst_port for f in self.case.feeds for t in f.take if t.l4 == "udp"})
@@ -126,10 +127,17 @@ class LiveDriver(Driver):
         self.stack.callback(store.close)
         self.shard = Shard(
             program, "s", LocalTransport([self._aggregation]), store, routes=self,
-            listen=[f"udp://0.0.0.0:{port}" for port in self._udp], clock=lambda: self.clock,
+            listen=[f"udp://0.0.0.0:{port}" for port in self._udp], clock=self.now,
         )  # fmt: skip
         self.shard.start()
         self.stack.callback(self.shard.close)
+
+    def _set(self, clock: int) -> None:
+        self.clock, self._set_ns = clock, time.monotonic_ns()
+
+    def now(self) -> int:
+        """Capture time of the first packet, and what has passed since it was sent."""
+        return self.clock + time.monotonic_ns() - self._set_ns
 
     def newest(self, group: str, epoch: str, generation: int) -> Snapshot | None:
         """The routes of the group, for the shard."""
@@ -157,7 +165,8 @@ class LiveDriver(Driver):
             playing += [p for p in listed if isinstance(p, Playing)]
         for batch in merge_captures([*playing]):
             for i in range(len(batch)):
-                self.clock = max(self.clock, int(batch.arrival[i]))
+                if not self.sent and not self.datagrams:
+                    self._set(int(batch.arrival[i]))
                 if isinstance(batch, SegmentBatch):
                     self._send(batch, i)
                     continue
@@ -174,7 +183,11 @@ class LiveDriver(Driver):
         self.captures = [p.reader.report.fault for p in playing if p.reader.report.cut_off]
         self._all_read()
         if self.shard is not None:
-            self.figures = self.shard.drain(final=True)
+            shard = self.shard
+            wait_for(
+                lambda: shard.figures()["datagrams"] == self.datagrams, "datagrams", _PATIENCE_S
+            )
+            self.figures = shard.drain(final=True)
             self._aggregation.finish()
             self.rows = self.sinks[VIEW].take()
         self._take()
@@ -258,7 +271,7 @@ class LiveDriver(Driver):
     def _take(self) -> None:
         """Keep the records of the streams that the case expects something of."""
         streams = self.service._collector._streams.values()
-        self.service.look(lambda collector: collector.flush(self.clock))
+        self.service.look(lambda collector: collector.flush(self.now()))
         wait_for(lambda: not any(stream.waiting for stream in streams), "rows", _PATIENCE_S)
         wanted = {step.stream for step in self.case.steps if step.do == "expect"}
         for stream in self.variant.collector.streams:

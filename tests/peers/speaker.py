@@ -50,7 +50,11 @@ class Speaker:
                 [*map(str, self.command())], cwd=self.folder, env=self.environment(),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
-        wait_for(self._ready, f"answer of {self.log.stem}: {self.log.read_text()}", PATIENCE_S)
+        try:
+            wait_for(self._ready, f"answer of {self.log.stem}", PATIENCE_S)
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def _ready(self) -> bool:
@@ -64,6 +68,10 @@ class Speaker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the process."""
         assert self._process is not None
         self._process.terminate()
         try:
