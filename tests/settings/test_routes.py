@@ -13,7 +13,15 @@ from flowray.rib.peers import PolicyView
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import load_settings, parse_settings
 from flowray.settings.model import Settings, View
-from flowray.settings.routes import BgpListen, BmpListen, RouteDump, RouteGroup, RouteLog, Routes
+from flowray.settings.routes import (
+    BgpListen,
+    BmpListen,
+    RouteDump,
+    RouteEncoding,
+    RouteGroup,
+    RouteLog,
+    Routes,
+)
 from flowray.sinks.opening import check_sinks, open_sinks, open_stream
 
 DEFAULT = Path(__file__).resolve().parents[2] / "config" / "default.yaml"
@@ -42,8 +50,7 @@ def test_default_file_shows_every_option_with_its_default() -> None:
     shown = load_settings(DEFAULT)
     assert shown.routes == Settings(views=[View(name="a", keys=["src_host"])]).routes
     raw = yaml.safe_load(DEFAULT.read_text())["routes"]
-    commented_out = {"groups", "streams", "roas"}
-    assert set(raw) == set(Routes.model_fields) - commented_out
+    assert set(raw) == set(Routes.model_fields) - {"roas"}
     join = raw["join"]
     assert set(join) == set(type(shown.routes.join).model_fields) - {"networks_file", "agents"}
 
@@ -51,7 +58,8 @@ def test_default_file_shows_every_option_with_its_default() -> None:
 @pytest.mark.parametrize(("name", "model"), [("bgp", BgpListen), ("bmp", BmpListen)])
 def test_default_file_shows_every_option_of_listeners(name: str, model: Any) -> None:
     told = commented(name)
-    assert set(told) == set(model.model_fields) - {"passwords"}
+    assert set(told) == set(model.model_fields)
+    told.pop("passwords", None)
     assert model.model_validate(told) == model()
 
 
@@ -59,7 +67,9 @@ def test_default_file_shows_every_option_of_streams_and_groups() -> None:
     streams = commented("streams")
     assert set(streams) == {"bgp_log", "bmp_log", "bgp_dump", "bmp_dump"}
     assert RouteLog.model_validate({**streams["bgp_log"], "sinks": []}) == RouteLog()
-    assert RouteDump.model_validate({**streams["bgp_dump"], "sinks": []}) == RouteDump()
+    assert RouteDump.model_validate({**streams["bmp_dump"], "sinks": []}) == RouteDump()
+    assert set(streams["bmp_dump"]) == set(RouteDump.model_fields)
+    assert set(streams["bmp_dump"]["encoding"]) == set(RouteEncoding.model_fields)
     (group, *_) = commented("groups")
     assert set(group) == set(RouteGroup.model_fields)
 
