@@ -146,7 +146,7 @@ def test_sessions_do_not_break_us(path: Path, tmp_path: Path, four_octets: bool)
         at = max(payload.find(MARKER), 0)
         for data in (ours, MARKER + b"\x00\x13\x04", payload[at:]):
             replay.routes.receive("bgp", "192.0.2.7", 1024 + n, data, n)
-        replay.routes.collector.close("bgp", "192.0.2.7", 1024 + n, n)
+        replay.routes.close("bgp", "192.0.2.7", 1024 + n, n)
     replay.end_of_input()
     rows = log.take()
     assert {r.get("log_type") for r in rows} <= {None, "update", "withdraw", "delete", "end-of-rib"}

@@ -10,7 +10,10 @@ from tests.fuzz.framing import Datagram, mutate, pack, scatter, unpack
 from tests.fuzz.targets import FRAMED, TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
-MUTATIONS = {"netflow": 150, "sflow": 150}
+MUTATIONS = {
+    **dict.fromkeys(("netflow", "sflow", "bgp", "bmp"), 150),
+    **dict.fromkeys(("mrt", "nlri"), 300),
+}
 """Of targets that run a whole collector; the others are quick."""
 
 
