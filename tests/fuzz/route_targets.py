@@ -182,7 +182,7 @@ def mrt(data: bytes) -> None:
     replay = _replay(0)
     collector = replay.collector
     try:
-        routes = MrtRoutes(scratch("a.mrt", data), collector.rib, collector.journal)
+        routes = MrtRoutes(scratch("a.mrt", data), collector.rib, collector.journal, {})
     except CaptureError as error:
         one_line(error)
         return

@@ -50,7 +50,7 @@ def test_default_file_shows_every_option_with_its_default() -> None:
     shown = load_settings(DEFAULT)
     assert shown.routes == Settings(views=[View(name="a", keys=["src_host"])]).routes
     raw = yaml.safe_load(DEFAULT.read_text())["routes"]
-    assert set(raw) == set(Routes.model_fields) - {"roas"}
+    assert set(raw) == set(Routes.model_fields) - {"rpki"}
     join = raw["join"]
     assert set(join) == set(type(shown.routes.join).model_fields) - {"networks_file", "agents"}
 
