@@ -231,12 +231,16 @@ def demo(
         str, typer.Option("--for", help="End by itself after this time (30s, 5m).")
     ] = "",
     rate: Annotated[int, typer.Option(min=1, help="Records a second, mean of a day.")] = 5000,
+    routes: Annotated[
+        str,
+        typer.Option(help="BGP tables of the exporters: some (ten thousand), full (a million)."),
+    ] = "some",
     as_json: Json = False,
 ) -> None:
-    """Run it all on generated exporters and watch it: nothing to set up."""
+    """Run it all on generated exporters and routers and watch it: nothing to set up."""
     from cluster.demo import run
 
-    run(seconds, rate, as_json=as_json)
+    run(seconds, rate, routes, as_json=as_json)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from cluster.live import Live
 from cluster.look import live_problems, newest_rows, rows_table
 from cluster.up import report, started
 from flowray.errors import ConfigError
+from flowray.generate.population import LOCAL_AS
 from flowray.ingest.ledger import totals
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.defaults import DEFAULT
@@ -34,19 +35,25 @@ VIEW, ROWS, BY = "talkers", 10, "bytes"
 TERMINAL_SECONDS, PIPE_SECONDS = 1.0, 5.0
 PIPE_WIDTH = 100
 EXPORTERS = 7
+ROUTES = {"some": 10_000, "full": 1_000_000}
+"""Routes of IPv4 that each exporter announces by BGP."""
+WITH_ROUTES = ("src_as", "dst_as", "peer_dst_ip")
+"""Keys that the demo's table has beside those of the built-in configuration."""
 END_SECONDS = 20.0
 
 
-def run(duration: str, rate: int, *, as_json: bool) -> None:
+def run(duration: str, rate: int, routes: str = "some", *, as_json: bool) -> None:
     """Everything on free loopback ports. Ends after `duration`, or at Ctrl-C; exit code 1 if the
     ledger does not balance or what was sent is not what was committed.
     """
     seconds = _seconds(duration)
+    if routes not in ROUTES:
+        raise ConfigError("demo", "--routes", routes, " or ".join(ROUTES))
     stop = threading.Event()
     with tempfile.TemporaryDirectory(prefix="flowray-demo-") as state:
         program = _program(Path(state))
         with started(program, "demo", None, stop) as live:
-            with _exporters(live, rate) as exporters:
+            with _exporters(live, rate, ROUTES[routes]) as exporters:
                 _watch(live, program, stop, seconds, quiet=as_json)
                 sent = _end(exporters)
             end = live.drain()
@@ -69,21 +76,32 @@ def _seconds(duration: str) -> float:
 def _program(state: Path) -> Program:
     content = {
         **DEFAULT,
-        "listen": {"flows": ["udp://127.0.0.1:0", "udp://127.0.0.1:0"]},
+        "views": [_with_routes(view) for view in DEFAULT["views"]],
+        "listen": {
+            "flows": ["udp://127.0.0.1:0", "udp://127.0.0.1:0"],
+            "bgp": {"address": "127.0.0.1:0", "local_as": LOCAL_AS},
+        },
         "state": {"path": str(state)},
     }
     return compile_settings(parse_settings(content, "demo"), "demo")
+
+
+def _with_routes(view: dict[str, Any]) -> dict[str, Any]:
+    return view if view["name"] != VIEW else {**view, "keys": [*view["keys"], *WITH_ROUTES]}
 
 
 # -- the exporters ---------------------------------------------------------------------------------
 
 
 @contextmanager
-def _exporters(live: Live, rate: int) -> Iterator[subprocess.Popen[str]]:
-    flows, sflow = (url.removeprefix("udp://") for url in live.plan.settings.listen.flows)
+def _exporters(live: Live, rate: int, routes: int) -> Iterator[subprocess.Popen[str]]:
+    listen = live.plan.settings.listen
+    assert listen.bgp is not None
+    flows, sflow = (url.removeprefix("udp://") for url in listen.flows)
     command = [
         *(sys.executable, "-m", "flowray.generate.live", "--to", flows, "--sflow-to", sflow),
         *("--rate", str(rate), "--exporters", str(EXPORTERS)),
+        *("--bgp-to", listen.bgp.address, "--routes", str(routes)),
     ]
     # In a session of its own: Ctrl-C is for us, and we end it in order.
     process = subprocess.Popen(  # noqa: S603 - our own module

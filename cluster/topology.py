@@ -30,7 +30,13 @@ def absolute(settings: Settings) -> Settings:
         listen = listen.model_copy(update={"bgp": listen.bgp.model_copy(update=passwords)})
     join = settings.routes.join
     files = {name: path.absolute() for name, path in join if isinstance(path, Path)}
-    routes = settings.routes.model_copy(update={"join": join.model_copy(update=files)})
+    rpki, archive = settings.routes.rpki, settings.routes.archive
+    if rpki.roas is not None:
+        rpki = rpki.model_copy(update={"roas": rpki.roas.absolute()})
+    if archive is not None:
+        archive = archive.model_copy(update={"path": archive.path.absolute()})
+    told = {"join": join.model_copy(update=files), "rpki": rpki, "archive": archive}
+    routes = settings.routes.model_copy(update=told)
     maps = {name: path.absolute() for name, path in settings.maps if isinstance(path, Path)}
     return settings.model_copy(
         update={

@@ -1,5 +1,7 @@
 """Generated exporters that send in real time, until a signal: the other end of `flowray demo`.
 
+With `--bgp-to`, each of them also announces by BGP a table that has the networks of its flows.
+
 The last line of output is a JSON object of what was sent: datagrams, and the records in them with
 their packets and octets multiplied by the sampling rates that the exporters announce.
 """
@@ -14,7 +16,10 @@ import time
 from dataclasses import asdict, dataclass
 
 from flowray.generate.exporters import NS_PER_S, ExporterSpec
+from flowray.generate.population import Population
+from flowray.generate.routes import peer_as, routing_table, seen_by, updates
 from flowray.generate.send import Sender
+from flowray.generate.speaker import END_OF_RIB, Speaker
 from flowray.generate.traffic import default_exporters, traffic
 from flowray.generate.truth import Truth
 
@@ -70,6 +75,25 @@ class LiveTraffic:
         return self._sflow if spec.kind.startswith("sflow") else self._flows
 
 
+class LiveRoutes:
+    """A BGP session from the address of each exporter, up until `close`."""
+
+    def __init__(self, to: tuple[str, int], exporters: int, routes: int, seed: int) -> None:
+        """Raises OSError, ConnectionError if the collector takes no session."""
+        table = routing_table(seed, routes, routes // 5, Population(seed).prefixes)
+        self._speakers: list[Speaker] = []
+        for number, spec in enumerate(default_exporters(exporters, FIRST_ADDRESS)):
+            speaker = Speaker(to, spec.address, asn=peer_as(number), bgp_id=spec.address)
+            self._speakers.append(speaker)
+            speaker.send(updates(seen_by(table, number)).buf)
+            speaker.send(END_OF_RIB)
+
+    def close(self) -> None:
+        """End the sessions."""
+        for speaker in self._speakers:
+            speaker.close()
+
+
 def _target(text: str) -> tuple[str, int]:
     address, _, port = text.rpartition(":")
     return address.strip("[]"), int(port)
@@ -82,13 +106,20 @@ def main() -> None:
     parser.add_argument("--sflow-to", required=True, type=_target, help="address:port for sFlow")
     parser.add_argument("--exporters", type=int, default=7)
     parser.add_argument("--rate", type=float, default=5000.0, help="records a second")
+    parser.add_argument("--bgp-to", type=_target, help="address:port for BGP")
+    parser.add_argument("--routes", type=int, default=10_000, help="of IPv4, of each exporter")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     live = LiveTraffic(options.to, options.sflow_to, options.exporters, options.rate, options.seed)
+    routes = None
+    if options.bgp_to is not None:
+        routes = LiveRoutes(options.bgp_to, options.exporters, options.routes, options.seed)
     live.run(stop)
+    if routes is not None:
+        routes.close()
     print(json.dumps(asdict(live.sent)), flush=True)
 
 

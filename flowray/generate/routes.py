@@ -119,10 +119,15 @@ def routing_table(
     return RoutingTable(hi, lo, plen, group, **_attributes(rng, last))
 
 
+def peer_as(peer: int) -> int:
+    """The AS of a peer of `seen_by`."""
+    return FIRST_AS32 + ORIGINS + peer
+
+
 def seen_by(table: RoutingTable, peer: int) -> RoutingTable:
     """The same routes as another peer tells them: all their paths begin with its own AS."""
     path = table.path.copy()
-    path[table.path_offset[:-1]] = FIRST_AS32 + ORIGINS + peer
+    path[table.path_offset[:-1]] = peer_as(peer)
     return replace(table, path=path)
 
 

@@ -25,13 +25,14 @@ def write_session(
     collector: str,
     *,
     asn: int,
+    bgp_id: str = "198.51.100.1",
     start_ns: int,
     end_ns: int,
 ) -> None:
     """Write a session in which a router (IPv4 addresses both) announces `messages` and ends its
     initial routes, evenly spread over the time.
     """
-    stream = open_message(asn, router) + KEEPALIVE + messages.buf.tobytes() + END_OF_RIB
+    stream = open_message(asn, bgp_id) + KEEPALIVE + messages.buf.tobytes() + END_OF_RIB
     cuts = [0, 0, *range(SEGMENT, len(stream), SEGMENT), len(stream)]  # the SYN is empty
     begin, size = np.array(cuts[:-1]), np.diff(cuts)
     count = len(begin)

@@ -95,7 +95,7 @@ class BmpRoutes:
         events = parsed.events
         add_path = contexts.add_path[updates.context]
         changes = self._rib.apply(peers, events, updates.buf, add_path)
-        self._journal.changed(events, changes, updates)
+        self._journal.changed(events, changes, updates, output.marks)
         for row in np.flatnonzero(events.action == Action.END_OF_RIB).tolist():
             number = int(peers[events.message[row]])
             self._journal.removed(self._rib.end_restart(number, int(events.family[row])), now_ns)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Any, TypeAlias
 
+from flowray.rib.archive import MessageArchive
 from flowray.rib.bgp_negotiation import BgpSettings
 from flowray.rib.bgp_routes import BgpRoutes, PrefixLimit
 from flowray.rib.bgp_session import BgpSession
@@ -38,16 +39,23 @@ Feed: TypeAlias = BgpRoutes | BmpRoutes
 class RouteCollector:
     """Takes what routers tell. Not thread-safe."""
 
-    def __init__(self, settings: Settings, streams: Mapping[str, Stream], labels: Labels) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        streams: Mapping[str, Stream],
+        labels: Labels,
+        archive: MessageArchive | None = None,
+    ) -> None:
         """`streams` are those of the configuration, or some of them: the others are not written.
-        Raises ConfigError for a file of ROAs that cannot be used.
+        `archive` keeps what BGP sessions tell. Raises ConfigError for a file of ROAs that cannot be
+        used.
         """
         self.rib = Rib()
         self.refusals: Counter[str] = Counter()
         """Connections that were refused, by reason."""
         self.malformed: Counter[str] = Counter()
         """Messages that were not taken or that RFC 7606 has a word on, by cause."""
-        self._settings = settings
+        self._settings, self._archive = settings, archive
         self._streams = streams
         shared = settings.routes.next_hops == "shared"
         bgp = settings.listen.bgp
@@ -94,7 +102,7 @@ class RouteCollector:
         listen = self._settings.listen.bgp
         assert listen is not None, "sessions are taken where there is a listener"
         limit = PrefixLimit(listen.max_prefixes, listen.warn_prefixes)
-        routes = BgpRoutes(self.rib, session, self._journal, limit, self.malformed)
+        routes = BgpRoutes(self.rib, session, self._journal, limit, self.malformed, self._archive)
         self._feeds["bgp"].append(routes)
         return routes
 
@@ -132,6 +140,8 @@ class RouteCollector:
                 self._journal.dump(protocol, routers, due.time_ns, schedule.every)
                 window = due.time_ns, due.time_ns + schedule.every
                 self._streams[f"{protocol}_dump"].flush(now_ns, window)
+        if self._archive is not None:
+            self._archive.advance(now_ns)
         if now_ns >= self._tidy_ns:
             self._tidy_ns = now_ns + SECOND
             for feeds in self._feeds.values():
@@ -180,7 +190,9 @@ class RouteCollector:
         return [line for stream in self._streams.values() if (line := stream.unstored)]
 
     def close_streams(self) -> None:
-        """Close the sinks of all streams."""
+        """Close the sinks of all streams, and the archive."""
+        if self._archive is not None:
+            self._archive.close()
         for stream in self._streams.values():
             stream.close()
 

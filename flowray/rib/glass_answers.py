@@ -48,7 +48,7 @@ _FIELDS = [f for f in ROUTE_FIELDS.public() if f.name in pb.Route.DESCRIPTOR.fie
 
 def no_tables(time: str) -> Moment:
     """The tables of any time where none are kept."""
-    raise QueryError(f"time: found {time!r}, and no tables of the past are kept")
+    raise QueryError(f"time: found {time[:100]!r}, and no tables of the past are kept")
 
 
 class Answers:

@@ -60,7 +60,7 @@ class TableHistory:
         found = [(of_ns, file) for of_ns, file in files if of_ns <= time_ns]
         if not found:
             kept = f"the oldest are of {_text(files[0][0])}" if files else "none are kept"
-            raise QueryError(f"time: found {text!r}, of which there are no tables: {kept}")
+            raise QueryError(f"time: found {text[:100]!r}, of which there are no tables: {kept}")
         of_ns, file = found[-1]
         try:
             return Moment(asking(read_saved(file)), of_ns)
@@ -117,5 +117,5 @@ def read_time(text: str, now_ns: int) -> int:
         time = datetime.fromisoformat(text)
     except ValueError:
         allowed = "now, 2026-11-25T08:00, seconds since the epoch, or how long ago, such as 90m"
-        raise QueryError(f"time: found {text!r}, allowed {allowed}") from None
+        raise QueryError(f"time: found {text[:100]!r}, allowed {allowed}") from None
     return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()) * SECOND

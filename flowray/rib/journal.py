@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowray.maps import LabelMap
+from flowray.rib.bmp_events import Marks
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.event_rows import BmpEvent, rows_of_event, time_of
 from flowray.rib.next_hops import SharedNextHops, shown_attributes
@@ -19,6 +20,7 @@ from flowray.rib.peers import Peer
 from flowray.rib.pending import PendingRows
 from flowray.rib.rib import Changes, PeerTables, Removed, Rib
 from flowray.rib.roa import RoaSet
+from flowray.rib.route_marks import marks_of
 from flowray.rib.row_states import row_states
 from flowray.rib.rows import (
     Event,
@@ -107,8 +109,14 @@ class Journal:
         kind = RowKind.BGP_SESSION if protocol == "bgp" else RowKind.BMP_SESSION
         self._pending[stream.name].add_event(kind, row | self._session(protocol, router, port))
 
-    def changed(self, events: RouteEvents, changes: Changes, updates: Updates) -> None:
-        """UPDATEs were applied."""
+    def changed(
+        self,
+        events: RouteEvents,
+        changes: Changes,
+        updates: Updates,
+        marks: Marks | None = None,
+    ) -> None:
+        """UPDATEs were applied; `marks` are what BMP told of their routes."""
         if not changes.rows.size or not self._streams:
             return
         numbers, peer = np.unique(changes.peer, return_inverse=True)
@@ -139,6 +147,7 @@ class Journal:
             seq=np.arange(n, dtype=np.uint64) + np.uint64(stream.number(n)),
             time_ns=updates.time_ns[events.message[r]],
             log_type=_LOG_TYPES[events.action[r]],
+            mark=None if marks is None else marks_of(marks, events)[r],
             nlri=(updates.buf, events.nlri_offset[r], events.nlri_length[r]),
         )
         self._add(stream, routes, peers)

@@ -11,7 +11,7 @@ Addresses are pairs of words, IPv4 as v4-mapped (as in `flowray.wire.packets`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -160,6 +160,21 @@ class Forest:
     def __len__(self) -> int:
         return len(self.tables_4) - 1
 
+    def part(self, number: int, table: Intervals) -> Intervals:
+        """Table `number`, which is made of these intervals, within the arrays of the forest."""
+        four = table.version == 4
+        begin = (self.tables_4 if four else self.tables_6)[number + 1].tolist()
+        buckets = (self.buckets_4 if four else self.buckets_6)[begin[kernels.T_BUCKETS] :]
+        index = (self.index_4 if four else self.index_6)[begin[kernels.T_INDEX] :]
+        lines: Lines = self.lines_4 if four else self.lines_6
+        lines = lines[begin[kernels.T_LINES] * _line_words(table.version) :]
+        return replace(
+            table,
+            buckets=buckets[: len(table.buckets)],
+            index=index[: len(table.index)],
+            lines=lines[: len(table.lines)],
+        )
+
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays by name, for `from_arrays` in another process."""
@@ -197,7 +212,7 @@ def _join(version: int, tables: Sequence[Intervals | None]) -> tuple[U64, U64, U
     """The half of a forest that is of one version of IP: tables, buckets, index, lines."""
     empty = Prefixes(version, *_room(version, 0)).intervals()
     parts = [empty, *(table for table in tables if table is not None)]
-    words = 8 if version == 6 else 16
+    words = _line_words(version)
     rows = np.zeros((len(parts), 6), np.uint64)
     rows[:, kernels.T_ORIGIN] = [part.origin for part in parts]
     rows[:, kernels.T_LAST] = [part.last for part in parts]
@@ -212,6 +227,11 @@ def _join(version: int, tables: Sequence[Intervals | None]) -> tuple[U64, U64, U
         np.concatenate([part.index for part in parts]),
         np.concatenate([part.lines for part in parts]),
     )
+
+
+def _line_words(version: int) -> int:
+    """Elements of `Intervals.lines` in a line."""
+    return 8 if version == 6 else 16
 
 
 def _room(version: int, n: int) -> tuple[U64, Low, U8, U32]:

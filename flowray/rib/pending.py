@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowray.rib.peers import Peer
+from flowray.rib.route_marks import NO_MARK
 from flowray.rib.rows import Routes, event_rows
 from flowray.route_fields import RowKind
 from flowray.wire.bgp.families import FAMILIES
@@ -101,9 +102,19 @@ def _joined(batches: Sequence[_Batch]) -> tuple[Routes, list[Peer]]:
         peer=np.concatenate(index),
         **{name: column(name) for name in _COLUMNS},
         log_type=column("log_type"),
+        mark=_joined_marks(batches),
         nlri=_joined_nlri(batches),
     )
     return routes, list(numbers)
+
+
+def _joined_marks(batches: Sequence[_Batch]) -> npt.NDArray[np.int64] | None:
+    if all(batch.routes.mark is None for batch in batches):
+        return None
+    none = (np.full(len(b.routes), NO_MARK, np.int64) for b in batches)
+    return np.concatenate(
+        [n if b.routes.mark is None else b.routes.mark for b, n in zip(batches, none, strict=True)]
+    )
 
 
 def _joined_nlri(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowray.rib.native_columns import Column, column, distinct, indexed, numbers, taken
+from flowray.rib.route_marks import NO_MARK, mark_reason, status_text
 from flowray.wire.bgp.attributes import Attributes
 from flowray.wire.bgp.distinguisher import rd_text
 from flowray.wire.bgp.events import I64, U8, U32, U64
@@ -60,6 +61,7 @@ class Routes:
     - `seq` (n,) uint64, `time_ns` (n,) int64: columns `seq` and `timestamp`
     - `log_type` (n,) uint8: `LogType`; None except in message logs
     - `arrival_ns` (n,) int64, `stale` (n,) bool, `roa` (n,) texts: or None if there are none
+    - `mark` (n,) int64: path mark as in `route_marks`, or None if there are none
     - `nlri`: buffer (uint8), and offsets and lengths (n,) int64 of the NLRI of routes that are not
       of prefixes; None if there are none
     """
@@ -80,6 +82,7 @@ class Routes:
     arrival_ns: I64 | None = None
     stale: npt.NDArray[np.bool_] | None = None
     roa: Sequence[str | None] | None = None
+    mark: I64 | None = None
     nlri: tuple[U8, I64, I64] | None = None
 
     def __len__(self) -> int:
@@ -122,9 +125,19 @@ def _of_moment(routes: Routes, event: Event) -> dict[str, Column]:
         columns["timestamp_arrival"] = numbers("timestamp_arrival", routes.arrival_ns, None)
     if routes.stale is not None:
         columns["stale"] = numbers("stale", routes.stale, ~routes.stale)
+    if routes.mark is not None:
+        columns |= _of_marks(routes.mark)
     if routes.roa is not None:
         columns["roa"] = column("roa", routes.roa)
     return columns
+
+
+def _of_marks(marks: I64) -> dict[str, Column]:
+    reason = mark_reason(marks)
+    return {
+        "path_status": distinct(marks.view(np.uint64), marks == NO_MARK, status_text),
+        "reason_code": numbers("reason_code", np.maximum(reason, 0), reason < 0),
+    }
 
 
 def _of_peers(index: I64, peers: Sequence[Mapping[str, object]]) -> dict[str, Column]:

@@ -34,6 +34,9 @@ GLOBAL: Final = 0
 """Route distinguisher that stands for the global table: routes without one."""
 
 
+_MOST_SHOWN: Final = 100
+
+
 class QueryError(FlowrayError):
     """A question that makes no sense, or that nobody here can answer."""
 
@@ -123,20 +126,25 @@ def read_query(
     )
 
 
+def _shown(text: str) -> str:
+    """What an operator wrote, on one line of bounded length."""
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
+
+
 def _peer(text: str) -> str:
     if not text:
         return ""
     try:
         return address_text(*address_words(text))
     except ValueError:
-        raise QueryError(f"peer: found {text!r}, allowed an address") from None
+        raise QueryError(f"peer: found {_shown(text)}, allowed an address") from None
 
 
 def _place(scope: Scope, text: str) -> Place:
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise QueryError(f"prefix: found {text!r}, allowed an address or a prefix") from None
+        raise QueryError(f"prefix: found {_shown(text)}, allowed an address or a prefix") from None
     return Place(scope, *address_words(str(network.network_address)), network.prefixlen)
 
 
@@ -151,7 +159,7 @@ def _distinguisher(text: str) -> int | None:
         number = rd_number(f"{kind}:{text}") if number is None else number
     if number is None:
         allowed = "global, 64496:1, 192.0.2.1:1 or with the type in front, 0:64496:1"
-        raise QueryError(f"route distinguisher: found {text!r}, allowed {allowed}")
+        raise QueryError(f"route distinguisher: found {_shown(text)}, allowed {allowed}")
     return number
 
 
@@ -164,7 +172,7 @@ def _family(text: str) -> int | None:
         index = family_index(int(numbers[1]), int(numbers[2]))
     if index == UNKNOWN_FAMILY:
         allowed = ", ".join(family.name for family in FAMILIES)
-        raise QueryError(f"family: found {text!r}, allowed AFI/SAFI or {allowed}")
+        raise QueryError(f"family: found {_shown(text)}, allowed AFI/SAFI or {allowed}")
     return index
 
 
@@ -181,8 +189,10 @@ def _pattern(text: str) -> str:
     try:
         pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid as error:
-        reason = str(error).removeprefix("Invalid regular expression: ")
-        raise QueryError(f"AS path: found {text!r}, no regular expression: {reason}") from None
+        reason = _shown(str(error).removeprefix("Invalid regular expression: "))
+        raise QueryError(
+            f"AS path: found {_shown(text)}, no regular expression: {reason}"
+        ) from None
     return pattern
 
 
@@ -204,4 +214,4 @@ def read_community(text: str) -> Community:
     elif ":" in text or re.fullmatch("0x[0-9a-f]{16}", text):
         return Community(AttributeType.EXTENDED_COMMUNITIES, text)
     allowed = "64496:1, 64496:1:2, RT:64496:1 or " + ", ".join(known)
-    raise QueryError(f"community: found {text!r}, allowed {allowed}")
+    raise QueryError(f"community: found {_shown(text)}, allowed {allowed}")

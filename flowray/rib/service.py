@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from flowray.clock import Clock, Rising, wall_clock
+from flowray.rib.archive import MessageArchive
 from flowray.rib.collector import RouteCollector
 from flowray.rib.glass_answers import Answers
 from flowray.rib.group_glass import GroupGlass
@@ -29,6 +30,7 @@ from flowray.rib.snapshot import Snapshot
 from flowray.rib.streams import Stream
 from flowray.rib.warm import snapshot_of
 from flowray.settings.compile import Program
+from flowray.settings.model import Settings
 from flowray.settings.routes import RouteGroup
 from flowray.views.checkpoint import Checkpoint, CheckpointError, State
 
@@ -62,7 +64,8 @@ class RouteService:
         self._program = program
         self._settings = settings
         self._clock = Rising(clock)
-        self._collector = RouteCollector(settings, streams, labels)
+        self._archive = _archive(settings, group)
+        self._collector = RouteCollector(settings, streams, labels, self._archive)
         # Attribute ids and generations of another start are not ours.
         epoch = f"{group.name}.{clock():016x}"
         self._publisher = self._collector.publisher(epoch)
@@ -312,6 +315,8 @@ class RouteService:
             "generation": 0 if snapshot is None else snapshot.generation,
             "looking_glass": self._glass.status(),
             "rpki_payloads": self._payloads,
+            "archived": 0 if self._archive is None else self._archive.messages,
+            "archive_lost": 0 if self._archive is None else self._archive.lost,
             "snapshots": self._publishes,
             "snapshot_lag_seconds": round(lag, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),
@@ -320,6 +325,14 @@ class RouteService:
             "last_error": self.last_error,
             "cpu_seconds": round(time.process_time(), 3),
         }
+
+
+def _archive(settings: Settings, group: RouteGroup) -> MessageArchive | None:
+    """The archive that is asked for. Raises OSError for a folder that cannot be made."""
+    wanted, bgp = settings.routes.archive, settings.listen.bgp
+    if wanted is None or bgp is None or group.bgp is None:
+        return None
+    return MessageArchive(wanted.path, group.name, wanted.rotate, bgp.local_as)
 
 
 async def _awaited(work: Callable[[], Any]) -> Any:

@@ -192,13 +192,17 @@ class Publisher:
             routers.add(tables)
         sources = _sources(peers, routers)
         self._columns = self._rib.store.columns()
-        self._halves = {place: self._half(place, parts) for place, parts in sources.items()}
+        # What a table was is let go of as soon as it is made anew: tables are large.
+        before, self._halves = self._halves, {}
+        for place, parts in sources.items():
+            self._halves[place] = self._half(place, parts, before.pop(place, None))
         return self._assemble(now_ns, routers)
 
-    def _half(self, place: tuple[Instance, int], parts: Sequence[Part]) -> _Half:
+    def _half(
+        self, place: tuple[Instance, int], parts: Sequence[Part], before: _Half | None
+    ) -> _Half:
         instance, version = place
         sources = tuple((t.tables[f], t.tables[f].generation) for t, f in parts)
-        before = self._halves.get(place)
         if before is not None and before.sources == sources:
             return before
         if (
@@ -246,7 +250,7 @@ class Publisher:
             routers=routers.words,
             instances=instances,
             stale=_frozen(np.array(routers.stale, np.bool_)),
-            forest=Forest(*map(_frozen, Forest.of(pairs).arrays.values())),
+            forest=self._planted(instances, pairs),
             validated=self._roas is not None,
             paths=_frozen(np.concatenate(paths) if paths else np.empty(0, np.uint32)),
             path_begin=_frozen(begin),
@@ -255,6 +259,17 @@ class Publisher:
             arena=_frozen(store.arena),
             offset=_frozen(store.offset),
         )
+
+    def _planted(
+        self,
+        instances: dict[Instance, int],
+        pairs: Sequence[tuple[Intervals | None, Intervals | None]],
+    ) -> Forest:
+        """The forest of all tables, which from now on are kept in its arrays."""
+        forest = Forest(*map(_frozen, Forest.of(pairs).arrays.values()))
+        for (instance, _), half in self._halves.items():
+            half.intervals = forest.part(instances[instance], half.intervals)
+        return forest
 
     def _placed(self, instance: Instance, version: int, paths: list[U32]) -> Intervals | None:
         """A table of the forest; its lists of paths get their numbers among all."""

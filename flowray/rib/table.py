@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from flowray.hashing import Interner
 from flowray.rib import table_kernels as kernels
-from flowray.wire.bgp.events import RouteEvents
+from flowray.rib.evpn_keys import evpn_keys
+from flowray.wire.bgp.events import Action, RouteEvents
 from flowray.wire.bgp.families import Family, Shape
 
 U8: TypeAlias = npt.NDArray[np.uint8]
@@ -127,7 +128,10 @@ class RouteTable:
         self._labelled = family.shape in (Shape.LABELED, Shape.VPN)
         # A secret seed keeps a sender from choosing routes that collide.
         self._seed = np.uint64(secrets.randbits(64))
+        # Keys of opaque NLRI; of EVPN, what the newest NLRI of a key was stands beside.
         self._nlri = Interner(limit=1 << 32, octets=1 << 40)
+        self._told = Interner(limit=1 << 32, octets=1 << 40)
+        self._newest: U32 = np.empty(0, np.uint32)
         self._state: I64 = np.zeros(4, np.int64)
         self._log: U64 = np.empty((MOST_CHANGES, self._width), np.uint64)
         self._allocate()
@@ -154,7 +158,9 @@ class RouteTable:
         """Octets that the table takes: slots, remembered changes, NLRI."""
         logged = min(int(self._state[kernels.S_LOGGED]), MOST_CHANGES)
         own = sum(column.nbytes for column in self._columns) + logged * self._width * 8
-        return own + (0 if self.family.of_prefixes else self._nlri.nbytes)
+        if self.family.of_prefixes:
+            return own
+        return own + self._nlri.nbytes + self._told.nbytes + self._newest.nbytes
 
     @property
     def _columns(self) -> tuple[U64, U32, U8, U64]:
@@ -266,16 +272,33 @@ class RouteTable:
         """The NLRI (n,) with these ids, path identifier excluded. Ids hold until the next
         `apply`.
         """
+        if self.family.shape is Shape.EVPN:
+            return self._told.values(self._newest[ids])
         return self._nlri.values(ids)
 
     def _intern(self, events: RouteEvents, rows: I64, buf: U8) -> U64:
         """Ids (n,) of the NLRI of opaque families; empty for prefixes."""
         if self.family.of_prefixes:
             return np.empty(0, np.uint64)
-        if len(self._nlri) > 2 * len(self) + IDLE_NLRI:
+        if max(len(self._nlri), len(self._told)) > 2 * len(self) + IDLE_NLRI:
             self._forget_nlri()
-        place = events.nlri_offset[rows] << 16 | events.nlri_length[rows]
-        return self._nlri.intern(buf, place.astype(np.uint64))
+        offset, length = events.nlri_offset[rows], events.nlri_length[rows]
+        place = (offset << 16 | length).astype(np.uint64)
+        if self.family.shape is not Shape.EVPN:
+            return self._nlri.intern(buf, place)
+        keys, at, size = evpn_keys(buf, offset, length)
+        ids = self._nlri.intern(keys, (at << 16 | size).astype(np.uint64))
+        self._note(ids, self._told.intern(buf, place), events.action[rows] == Action.ANNOUNCE)
+        return ids
+
+    def _note(self, ids: U64, told: U64, announced: npt.NDArray[np.bool_]) -> None:
+        """Remember the newest NLRI that each key was announced with; withdrawals tell none."""
+        known = len(self._newest)
+        if len(self._nlri) > known:
+            room = np.zeros(max(len(self._nlri), 2 * known), np.uint32)
+            room[:known] = self._newest
+            self._newest = room
+        self._newest[ids[announced]] = told[announced]
 
     def _forget_nlri(self) -> None:
         """Number the NLRI of present routes anew, and forget the others."""
@@ -283,6 +306,11 @@ class RouteTable:
         rows, marks = self._unpack(slots), self._marks[slots]
         nlri = Interner(self._nlri.limit, self._nlri.octets)
         ids = nlri.add_all(self._nlri.values(rows.nlri))
+        if self.family.shape is Shape.EVPN:
+            told = Interner(self._told.limit, self._told.octets)
+            newest = told.add_all(self.nlri(rows.nlri))
+            self._told, self._newest = told, np.zeros(len(nlri), np.uint32)
+            self._newest[ids] = newest
         self._nlri = nlri
         key = np.empty((len(rows), self._width), np.uint64)
         index = np.arange(len(rows), dtype=np.int64)

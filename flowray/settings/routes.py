@@ -237,6 +237,13 @@ class Rpki(Model):
         return self.roas is not None or self.cache is not None
 
 
+class Archive(Model):
+    """MRT files of what BGP sessions told, a new one each period."""
+
+    path: Path
+    rotate: Annotated[Duration, Field(ge=SECOND)] = 900 * SECOND
+
+
 class Routes(Model):
     """Tables of routes, their streams, and the join."""
 
@@ -244,6 +251,7 @@ class Routes(Model):
     streams: RouteStreams = RouteStreams()
     next_hops: Literal["received", "shared"] = "received"
     rpki: Rpki = Rpki()
+    archive: Archive | None = None
     join: Join = Join()
     snapshot: Annotated[Duration, Field(ge=100_000_000)] = 2 * SECOND
     stale_for: Duration = 600 * SECOND

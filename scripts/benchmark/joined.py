@@ -6,17 +6,19 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pyarrow as pa
+from pyarrow import csv
 
 from benchmark import batch, ribs, tools
 from benchmark.batch import Program
 from benchmark.context import Bench
-from benchmark.processes import Cost, free_tcp_port, run, tcp_sockets
+from benchmark.processes import Cost, FailedError, free_tcp_port, run, tcp_sockets
 from benchmark.report import Section, Verdict
-from benchmark.router import FIRST_ASN, Routers, full_table
-from flowray.generate.routes import updates
+from benchmark.router import Routers, full_table
+from flowray.generate.routes import NEXT_HOP_V4, PEER_AS, updates
 from flowray.generate.session import write_session
 from flowray.generate.traffic import START_NS
 
@@ -26,6 +28,7 @@ JOINED = "flowray replay, joined"
 NFACCTD, NFACCTD_JOINED = tools.NFACCTD.name, "nfacctd, joined"
 SHARE_TARGET = 60
 
+NEXT_HOP = str(IPv4Address(NEXT_HOP_V4))
 EXPORTER, COLLECTOR = "192.0.2.1", "203.0.113.1"
 SESSION_NS = 60_000_000_000
 PCAP_HEADER = 24
@@ -41,7 +44,7 @@ def _with_session(flows: Path, routes: int) -> Path:
         made, session = path.with_suffix(".tmp"), path.with_suffix(".session")
         write_session(
             session, updates(full_table(routes)), EXPORTER, COLLECTOR,
-            asn=FIRST_ASN, start_ns=START_NS - SESSION_NS, end_ns=START_NS - 1,
+            asn=PEER_AS, start_ns=START_NS - SESSION_NS, end_ns=START_NS - 1,
         )  # fmt: skip
         made.write_bytes(session.read_bytes() + flows.read_bytes()[PCAP_HEADER:])
         session.unlink()
@@ -53,7 +56,18 @@ def _replay(folder: Path, capture: Path, view: str, routes: int = 0) -> tuple[Co
     """A replay; with `routes`, of flows and the session that tells so many of them."""
     source = _with_session(capture, routes) if routes else capture
     command = tools.flowray_replay(folder, source, view=view, bgp=bool(routes))
-    return run(command, folder), tools.flowray_rows(folder)
+    cost = run(command, folder)
+    if routes:
+        _check_next_hops(folder)
+    return cost, tools.flowray_rows(folder)
+
+
+def _check_next_hops(folder: Path) -> None:
+    """Raises FailedError unless all flows have the next hop of the routes."""
+    for path in (folder / "out").rglob("*.csv"):
+        hops = set(csv.read_csv(path)["peer_ip_dst"].unique().to_pylist())
+        if hops != {NEXT_HOP}:
+            raise FailedError(f"flows were not joined: next hops {list(hops)[:5]}")
 
 
 def _nfacctd(folder: Path, capture: Path, routers: Routers) -> tuple[Cost, pa.Table]:

@@ -19,10 +19,16 @@ import numpy as np
 
 from benchmark.processes import ENVIRONMENT, PYTHON
 from flowray.generate.population import Population
-from flowray.generate.routes import Messages, RoutingTable, routing_table, seen_by, updates
+from flowray.generate.routes import (
+    Messages,
+    RoutingTable,
+    peer_as,
+    routing_table,
+    seen_by,
+    updates,
+)
 from flowray.generate.speaker import END_OF_RIB, Speaker
 
-FIRST_ASN = 64_513
 SEED = 1
 FEW = 600
 """Routes that make a collector load all that it needs."""
@@ -116,7 +122,7 @@ class _Site:
             Speaker(
                 ("127.0.0.1", port),
                 f"127.0.1.{number + 1}",
-                asn=FIRST_ASN,
+                asn=peer_as(number),
                 bgp_id=f"127.0.1.{number + 1}",
             )
             for number in range(count)

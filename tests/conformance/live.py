@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import socket
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -151,7 +152,7 @@ class LiveDriver(Driver):
         exporters, senders = Exporters(), _Senders(self.stack)
         playing: list[Playing] = []
         for feed in map(self.case.feed, step.feeds):
-            listed = [p for p in play(self.case, feed, exporters, self.ports)]
+            listed = play(self.case, feed, exporters, self.ports)
             assert all(isinstance(p, Playing) for p in listed), "no feed of these is repeated"
             playing += [p for p in listed if isinstance(p, Playing)]
         for batch in merge_captures([*playing]):
@@ -296,11 +297,6 @@ class LiveDriver(Driver):
             self.faults.append(f"{drops[0]} datagrams dropped, {drops[1]} errors")
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
 @dataclass
 class _Senders:
     """A UDP socket an exporter."""
@@ -321,13 +317,12 @@ class _Senders:
 def _is_closed(sock: socket.socket) -> bool:
     """Whether the other end has closed; what it has said is thrown away."""
     try:
-        while True:
-            if not sock.recv(1 << 16, socket.MSG_DONTWAIT):
+        while select.select([sock], [], [], 0)[0]:
+            if not sock.recv(1 << 16):
                 return True
-    except BlockingIOError:
-        return False
     except OSError:
         return True
+    return False
 
 
 def addresses_of(case: Case) -> list[str]:

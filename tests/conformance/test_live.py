@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.case import load_case
+from tests.conformance.case import Case, load_case
 from tests.conformance.command import PACK
 from tests.conformance.drive import Outcome, _judge
 from tests.conformance.live import LiveDriver, addresses_of, in_namespace, why_not
@@ -26,7 +26,7 @@ def namespaces() -> None:
 
 @pytest.mark.skipif(not CASES, reason="../shared/conformance is no part of the repository")
 @pytest.mark.parametrize(("case", "name"), LIVE, ids=[f"{c.id}-{name}" for c, name in LIVE])
-def test_variant(namespaces: None, tmp_path: Path, case, name) -> None:
+def test_variant(namespaces: None, tmp_path: Path, case: Case, name: str) -> None:
     variant = next(v for v in case.variants if v.id == name)
 
     def drive() -> LiveDriver:

@@ -43,7 +43,7 @@ COMPILED = [
     *("flowray.wire.bgp.mrt_kernels", "flowray.wire.bgp.mrt_table_kernels"),
     *("flowray.wire.bgp.mrt_writer_kernels", "flowray.wire.bgp.nlri_kernels"),
     *("flowray.wire.bgp.path_id_kernels", "flowray.wire.bgp.update_kernels"),
-    *("flowray.views.prefetch",),
+    *("flowray.sinks.jsonl_kernels", "flowray.sinks.text_kernels", "flowray.views.prefetch"),
 ]
 """Modules that numba compiles: it reads their bytecode, which must be their own."""
 

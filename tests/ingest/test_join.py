@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowray.addresses import prefix
@@ -330,7 +330,6 @@ def record(c: Columns, i: int, texts: Interner) -> dict[str, Any]:
 
 
 @given(peers(), plans, st.lists(flows, min_size=1, max_size=8), roas)
-@settings(max_examples=300)
 def test_every_field_is_that_of_the_naive_join(
     listed: list[TwinPeer], plan: Plan, records: list[Flow], payloads: list[Roa] | None
 ) -> None:

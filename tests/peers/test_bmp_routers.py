@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_gobgp(peer: Peer, tmp_path: Path) -> None:
             def told(routes: int, own: int) -> None:
                 for view in (PolicyView.ADJ_RIB_IN_PRE, PolicyView.ADJ_RIB_IN_POST):
                     wait_equal(
-                        lambda view=view: of_view(g, view, FEEDER),
+                        partial(of_view, g, view, FEEDER),
                         lambda: router.received(FEEDER, families),
                         routes,
                     )

@@ -118,10 +118,14 @@ def test_churn_and_soft_clear(peer: Callable[[str], Path], tmp_path: Path) -> No
                 "exit-address-family",
                 "address-family ipv4 vpn",
                 "no network 10.2.0.0/24 rd 65001:1 label 1000",
+                "exit-address-family",
+                "address-family l2vpn evpn",
+                # Withdrawn with another label than it was announced with.
+                f"no network 10.3.0.0/24 {EVPN.format('0.0.0.0')}",
             )
-            told(28)
+            told(27)
             before = octets()
             router("clear bgp * soft out")
             wait_for(lambda: octets() > before, "all routes again")
-            told(28)
+            told(27)
     assert g.service.status()["malformed"] == {}

@@ -217,3 +217,16 @@ def test_order_with_too_many_rows_for_the_short_way(monkeypatch: pytest.MonkeyPa
     listed = [(n % 7 << 24, 8) for n in range(20)]
     table = prefixes(4, listed, list(range(20)))
     assert as_dict(4, table) == first_wins(listed, list(range(20)))
+
+
+def test_a_table_of_a_forest_is_what_it_was_made_of() -> None:
+    listed = [(0x0A000000, 8), (0x0A010000, 16), (0xC0000200, 24)]
+    four = prefixes(4, listed, [1, 2, 3]).intervals()
+    six = prefixes(6, [(0x20010DB8 << 96, 32)], [4]).intervals()
+    forest = Forest.of([(four, None), (None, six), (four, six)])
+    for number, table in ((0, four), (1, six), (2, four), (2, six)):
+        part = forest.part(number, table)
+        assert (part.count, part.origin, part.last) == (table.count, table.origin, table.last)
+        for name in ("lines", "buckets", "index"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(table, name))
+            assert np.shares_memory(getattr(part, name), getattr(forest, f"{name}_{table.version}"))

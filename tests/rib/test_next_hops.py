@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowray.rib.next_hop_kernels import OTHER_FORM
@@ -137,7 +137,6 @@ class Twin:
         max_size=8,
     )
 )
-@settings(max_examples=200)
 def test_as_its_twin(batches: list[list[tuple[int, int | None]]]) -> None:
     store, numbers = stored(*SETS)
     shared, twin = SharedNextHops(), Twin()

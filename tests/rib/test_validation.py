@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowray.rib.lpm import MISSING, look_up
@@ -51,7 +51,6 @@ def answers(s: Snapshot) -> list[Any]:
 
 
 @given(st.lists(st.tuples(changes, payloads), min_size=1, max_size=4), st.booleans())
-@settings(max_examples=60)
 def test_kept_states_are_those_of_a_snapshot_made_anew(
     rounds: list[tuple[list[tuple[Network, int, Attrs]], list[Roa] | None]], add_path: bool
 ) -> None:
