@@ -251,6 +251,8 @@ class Rib:
 
 
 def _removed(peer: Peer, table: RouteTable, rows: Rows) -> Removed:
+    # In order, so that logs of the same messages are the same; tables have a secret one.
+    rows = rows.ordered()
     nlri = [] if table.family.of_prefixes else table.nlri(rows.nlri)
     return Removed(peer, table.family.index, rows, nlri)
 

@@ -113,6 +113,14 @@ def test_path_identifiers_tell_routes_apart_only_where_they_are_sent() -> None:
     assert pair.rib.peer(pair.number[1]).routes == 1
 
 
+def test_routes_that_go_with_their_peer_are_in_order() -> None:
+    pair = Pair()
+    pair.tell([(0, announcement(0, UNICAST, [(n, 1, 1)], 1)) for n in range(40)])
+    (removed,) = pair.rib.drop(pair.number[0])
+    prefixes = list(zip(removed.rows.lo.tolist(), removed.rows.plen.tolist(), strict=True))
+    assert prefixes == sorted(prefixes)
+
+
 def test_figures_of_a_peer() -> None:
     pair = Pair()
     for family in FAMILIES:
