@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,15 @@ from flowray.settings.model import Settings
 from flowray.wire.bgp.messages import EXTENDED_LIMIT, MessageType
 from flowray.wire.packets import PacketBatch, address_text
 from flowray.wire.segments import SegmentBatch
-from flowray.wire.tcp import Received, Streams
+from flowray.wire.tcp import Event, Received, Streams
 
 log = logging.getLogger(__name__)
 
 _TYPE = 18
 """Where the type of a BGP message stands."""
+
+BURST_NS = 1_000_000
+"""Within it octets of a stream count as having come at once, with the first of them."""
 
 BGP_PORT, BMP_PORT = 179, 11019
 """Well-known ports, beside those that the configuration listens on (BMP: the registered one)."""
@@ -49,6 +53,33 @@ def _port(address: str) -> int:
 
 END_OF_TIME = (1 << 63) - 1
 MINUTE = 60_000_000_000
+
+
+def together(events: Iterable[Event]) -> Iterator[Event]:
+    """Octets that a stream gave within `BURST_NS`, no other stream between them, as one: a batch of
+    messages costs little more than one of them.
+    """
+    run: list[Received] = []
+    for event in events:
+        if run and isinstance(event, Received) and _of_burst(run[0], event):
+            run.append(event)
+            continue
+        yield from _joined(run)
+        run = [event] if isinstance(event, Received) else []
+        if not run:
+            yield event
+    yield from _joined(run)
+
+
+def _of_burst(first: Received, event: Received) -> bool:
+    return event.stream == first.stream and event.time_ns - first.time_ns < BURST_NS
+
+
+def _joined(run: Sequence[Received]) -> Iterator[Received]:
+    if len(run) > 1:
+        yield replace(run[0], data=b"".join(event.data for event in run))
+    else:
+        yield from run
 
 
 class RouteReplay:
@@ -76,7 +107,7 @@ class RouteReplay:
 
     def feed(self, batch: SegmentBatch) -> None:
         """Take segments in capture order."""
-        for event in self._streams.feed(batch):
+        for event in together(self._streams.feed(batch)):
             stream = event.stream
             protocol = self._ports[stream.port]
             address = address_text(stream.source_hi, stream.source_lo)
