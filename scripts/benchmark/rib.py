@@ -1,7 +1,7 @@
 """A RIB group in a process, without Ray: `rib CONFIG`, until INT or TERM.
 
-At USR1 it prints a line of figures, a JSON object: those of the group, the greatest age of its
-newest snapshot since the last line, and how often it was looked at.
+At USR1 it prints a line of figures, a JSON object: those of the group, how far its newest
+snapshot was behind the tables at most since the last line, and how often that was looked at.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def main() -> None:
     oldest, looks = 0.0, 0
     while True:
         caught = signal.sigtimedwait(SIGNALS, LOOK)
-        age = service.status()["snapshot_age_seconds"]
-        oldest, looks = max(oldest, age or 0.0), looks + 1
+        lag = service.status()["snapshot_lag_seconds"]
+        oldest, looks = max(oldest, lag), looks + 1
         if caught is None:
             continue
         if caught.si_signo != signal.SIGUSR1:
