@@ -206,12 +206,16 @@ class RouteService:
         self._note()
 
     async def _repeat(self, work: Callable[[], None], seconds: float) -> None:
+        spent = 0.0
         while True:
-            await asyncio.sleep(seconds)
+            # Sessions get their turn, however long the work takes.
+            await asyncio.sleep(max(seconds - spent, seconds / 4))
+            began = time.monotonic()
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - one failure must not end the group
                 self._failed(error)
+            spent = time.monotonic() - began
 
     def _beat(self) -> None:
         now_ns = self._clock()
