@@ -33,7 +33,7 @@ from flowray.settings.quantities import duration_ns
 
 VIEW, ROWS, BY = "talkers", 10, "bytes"
 TERMINAL_SECONDS, PIPE_SECONDS = 1.0, 5.0
-PIPE_WIDTH = 100
+PIPE_WIDTH = 120
 EXPORTERS = 7
 ROUTES = {"some": 10_000, "full": 1_000_000}
 """Routes of IPv4 that each exporter announces by BGP."""
