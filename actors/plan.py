@@ -18,5 +18,5 @@ class Plan:
     probe_seconds: float = 1.0
     probe_timeout: float = 2.0
     probe_failures: int = 3
-    start_seconds: float = 60.0
+    start_seconds: float = 180.0
     drain_seconds: float = 30.0

@@ -13,7 +13,8 @@ from actors.plan import Plan
 from flowray.errors import FlowrayError
 from flowray.ingest.ledger import problems, totals
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
+"""A start takes seconds; where kernels are to be compiled first, on a busy machine, minutes."""
 LOOK_SECONDS = 0.2
 END_SECONDS = 180.0
 
