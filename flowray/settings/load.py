@@ -96,12 +96,17 @@ def _options_at(detail: ErrorDetails) -> str:
     model: Any = Settings
     for part in detail["loc"][:-1]:
         if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
-            annotation: Any = model.model_fields[part].annotation
-            while getattr(annotation, "__args__", None):
-                annotation = annotation.__args__[-1]
-            model = annotation
+            model = _model_in(model.model_fields[part].annotation)
     names = getattr(model, "model_fields", {})
     return ", ".join(names)
+
+
+def _model_in(annotation: Any) -> Any:
+    """The model that a type names, alone, in a list or mapping, or where it may be left out."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    inner = map(_model_in, getattr(annotation, "__args__", ()))
+    return next((model for model in inner if model is not None), None)
 
 
 def _shown(value: Any) -> str:
