@@ -98,7 +98,7 @@ def test_nothing_listens_and_nothing_is_joined_unless_told() -> None:
     [
         (
             {"listen": {"bgp": {"holdtime": "3s"}}},
-            "f: listen.bgp.holdtime: found an option that does not exist, allowed address, local_as",
+            "f: listen.bgp.holdtime: found an option that does not exist, allowed address, local",
         ),
         ({"listen": {"bgp": {"router_id": "1.2.3"}}}, "f: listen.bgp.router_id: found '1.2.3'"),
         ({"listen": {"bgp": {"router_id": "1.2.3.256"}}}, "f: listen.bgp.router_id: found"),
