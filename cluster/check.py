@@ -30,10 +30,18 @@ def _view(program: Program, plan: ViewPlan) -> str:
 
 
 def describe(program: Program) -> list[str]:
-    """One line per listener, view and sink."""
+    """One line per listener, RIB group, view, stream and sink."""
     settings = program.settings
     lines = [f"listen {url}" for url in settings.listen.flows]
+    for group in settings.route_groups:
+        told = {"bgp": group.bgp, "bmp": group.bmp, "looking glass": group.looking_glass}
+        places = ", ".join(f"{name} {place}" for name, place in told.items() if place)
+        lines.append(f"routes {group.name}: {places}")
     lines += [_view(program, plan) for plan in program.views]
+    lines += [
+        f"stream {name}: to {', '.join(stream.sinks) or 'no sink'}"
+        for name, stream in program.streams.items()
+    ]
     lines += [f"sink {name}: {sink.type} at {sink.path}" for name, sink in settings.sinks.items()]
     lines.append(f"state at {settings.state.path}")
     return lines

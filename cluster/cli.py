@@ -248,10 +248,13 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -
     """Say what a configuration would run, or what is wrong with it."""
     from cluster.check import describe
     from cluster.replay import load_program
+    from flowray.rib.roa import load_roas
     from flowray.views.filter import FilterError
 
     try:
         program = load_program(config)
+        if (roas := program.settings.routes.rpki.roas) is not None:
+            load_roas(roas)
     except FilterError as error:
         typer.echo(error.caret, err=True)
         raise

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from flowray.errors import CaptureError
 from flowray.rib.history import read_saved
 from flowray.rib.journal import Journal, Labels
 from flowray.rib.mrt_routes import MrtFiles
 from flowray.rib.rib import Rib
 from flowray.views.checkpoint import MAGIC
+
+log = logging.getLogger(__name__)
 
 _END_OF_TIME = (1 << 63) - 1
 
@@ -23,8 +27,13 @@ def read_tables(path: Path) -> Rib:
         return read_saved(path)
     rib = Rib()
     files = MrtFiles(rib, Journal(rib, {}, Labels()))
-    files.add(path)
+    reader = files.add(path).reader
     files.until(_END_OF_TIME)
+    report = reader.report
+    if not report.records:
+        raise CaptureError(report.fault or f"{path}: neither saved tables nor MRT records in it")
+    if report.fault:
+        log.warning("%s; read up to there", report.fault)
     return rib
 
 
