@@ -90,7 +90,7 @@ def filesystem_of(uri: str) -> tuple[fs.FileSystem, str]:
         options["region"] = fs.resolve_s3_region(bucket)
     # Without a strategy pyarrow tries a server that is away for six seconds.
     retry = fs.AwsDefaultS3RetryStrategy(max_attempts=S3_ATTEMPTS)
-    found = fs.S3FileSystem(
+    found = fs.S3FileSystem(  # type: ignore[call-arg]
         request_timeout=S3_SECONDS,
         retry_strategy=retry,
         allow_delayed_open=True,  # one request for what is small, instead of three

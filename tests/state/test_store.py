@@ -13,7 +13,7 @@ from flowray.errors import ConfigError
 from flowray.settings.load import parse_settings
 from flowray.state.store import ObjectStore, Store, open_store, patiently
 from flowray.views.checkpoint import Checkpoint, CheckpointError
-from tests.s3 import S3Server
+from tests.s3_rig import S3Server
 
 Opened = Callable[[str], Store]
 
