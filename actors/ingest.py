@@ -100,9 +100,7 @@ class Ingest:
         program = compile_settings(settings, file)
         routes = RayRoutes() if settings.route_groups else None
         ring = open_ring(settings, name)
-        self._shard = Shard(
-            program, name, RayTransport(), RayKnowledge(), routes=routes, ring=ring
-        )
+        self._shard = Shard(program, name, RayTransport(), RayKnowledge(), routes=routes, ring=ring)
         self._shard.start()
         self._state = "running"
         self._meter = Meter(SHARD, {"shard": name}, self._shard.status)

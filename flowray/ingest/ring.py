@@ -32,6 +32,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from flowray.errors import FlowrayError
+from flowray.filesystems import is_uri
 from flowray.ingest.journal import Journal
 from flowray.ingest.kept import KeptPartials
 from flowray.ingest.slots import Slots, octets_of, size_of, slots_of
@@ -221,8 +222,8 @@ def ring_directory(settings: Settings) -> Path:
     for each `state.path`, so that several clusters on a host keep apart.
     """
     base = settings.state.ring or Path(f"/dev/shm/flowray-{os.getuid()}")  # noqa: S108
-    state = str(settings.state.path)
-    whole = state if "://" in state else str(Path(state).resolve())
+    state = settings.state.path
+    whole = state if is_uri(state) else str(Path(state).expanduser().resolve())
     return base / hashlib.sha256(whole.encode()).hexdigest()[:12]
 
 

@@ -4,7 +4,9 @@ it does.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -169,12 +171,35 @@ class FileSink(Model):
     append: bool = False
 
 
+def _location(value: Any) -> str:
+    text = str(value) if isinstance(value, Path) else value
+    if not isinstance(text, str) or not text:
+        raise ValueError("a local directory, or a URI such as s3://bucket/prefix?region=eu-west-1")
+    if "://" in text:
+        from flowray.filesystems import check_uri
+
+        check_uri(text)
+    return text
+
+
+Location = Annotated[str, BeforeValidator(_location)]
+"""A local directory, or a URI of pyarrow.fs."""
+
+
 class State(Model):
     """Where checkpoints and templates are kept."""
 
-    path: Path = Path("data/state")
+    path: Location = "data/state"
     ring: Path | None = None
     checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
+
+    @property
+    def local(self) -> Path:
+        """A directory of this machine for what is about this machine: `path` if it is local."""
+        if "://" not in self.path:
+            return Path(self.path).expanduser()
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - raises nothing
+        return Path(home) / "flowray" / hashlib.sha256(self.path.encode()).hexdigest()[:16]
 
 
 class Cluster(Model):
@@ -209,10 +234,12 @@ class Settings(Model):
 
     @property
     def route_groups(self) -> list[RouteGroup]:
-        """Those that are configured, or the one of `listen`, or none where nothing listens."""
+        """Those that are configured, in their parts, or the one of `listen`, or none where nothing
+        listens.
+        """
         bgp, bmp = self.listen.bgp, self.listen.bmp
         if self.routes.groups or (bgp is None and bmp is None):
-            return self.routes.groups
+            return [part for group in self.routes.groups for part in group.divided()]
         places = {
             "bgp": None if bgp is None else bgp.address,
             "bmp": None if bmp is None else bmp.address,
@@ -222,12 +249,18 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _grouped(self) -> Settings:
-        names = [group.name for group in self.routes.groups]
+        names: set[str] = set()
         taken: set[str] = set()
         for i, group in enumerate(self.routes.groups):
             place = f"routes.groups[{i}]"
-            if group.name in names[:i]:
+            divided = {part.name for part in group.divided()}
+            if names & divided:
                 raise misplaced(f"{place}.name", repr(group.name), "a name that no group has yet")
+            names |= divided
+            proxied = self.listen.bmp is not None and self.listen.bmp.proxy_protocol
+            if group.parts > 1 and group.bmp is not None and proxied:
+                allowed = "1 with listen.bmp.proxy_protocol: all routers have the proxy's address"
+                raise misplaced(f"{place}.parts", str(group.parts), allowed)
             for protocol in ("bgp", "bmp"):
                 address = getattr(group, protocol)
                 if address is None:
@@ -238,7 +271,7 @@ class Settings(Model):
                 if address in taken and not address.endswith(":0"):
                     raise misplaced(where, address, "an address that no other group listens on")
                 taken.add(address)
-            if (address := group.looking_glass) is not None:
+            for address in filter(None, (part.looking_glass for part in group.divided())):
                 if address in taken and not address.endswith(":0"):
                     where = f"{place}.looking_glass"
                     raise misplaced(where, address, "an address that no other group listens on")
