@@ -26,6 +26,7 @@ import mmap
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -194,6 +195,8 @@ class Ring:
     def remove(self) -> None:
         """Delete it: everything was handed over and acknowledged."""
         shutil.rmtree(self.directory, ignore_errors=True)
+        with suppress(OSError):  # others have theirs there
+            self.directory.parent.rmdir()
         self.close()
 
 

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from flowray.generate.encode import TemplateSpec, ipfix_message, ipfix_template_
 from flowray.generate.numbered import TEMPLATE
 from flowray.generate.send import Sender
 from flowray.ingest.shard import Shard
+from flowray.ingest.warm import warm
 from tests.ingest.live_rig import Rig, generated, port_of, scaled, send, wait_for
 
 Make: TypeAlias = Callable[..., Rig]
@@ -26,8 +28,10 @@ NAMES = [view["name"] for view in VIEWS]
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Make]:
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     made: list[Rig] = []
+    # Kernels of this process are warm once the first shard is.
+    monkeypatch.setattr("flowray.ingest.shard.warm", cache(warm))
 
     def make(views: Sequence[dict[str, Any]] = VIEWS, **settings: Any) -> Rig:
         made.append(Rig(tmp_path, views, **settings))
