@@ -198,6 +198,7 @@ class RouteGroup(Model):
     bgp: TcpAddress | None = None
     bmp: TcpAddress | None = None
     looking_glass: TcpAddress | None = None
+    labels: dict[str, str] = {}
 
 
 class RouteHistory(Model):
