@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +57,7 @@ class Member:
             "state": self._state(),
             "node": self.node,
             "restarts": self.restarts,
+            "heard": self.accounts["datagrams"] if self.accounts else 0,
             "error": f"waiting for {self.waits_for}" if self.waits_for else self.error,
         }
 
@@ -104,6 +105,17 @@ def probe(members: Sequence[Member], plan: Plan) -> list[tuple[Member, str]]:
             if (note := _missed(member, error, plan)) is not None:
                 notes.append((member, note))
     return notes
+
+
+def hear(members: Iterable[Member], plan: Plan) -> None:
+    """Ask shards for their accounts, for they may go with their node."""
+    calls = {m.handle.figures.remote(): m for m in members if m.healthy and not m.draining}
+    if not calls:
+        return
+    done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=plan.probe_timeout)
+    for call in done:
+        with suppress(RayError):
+            calls[call].accounts = ray.get(call)
 
 
 def _missed(member: Member, error: Exception, plan: Plan) -> str | None:

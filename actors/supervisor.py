@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from actors.fleet import probe
+from actors.fleet import hear, probe
 from actors.naming import as_actor
 from actors.nodes import Nodes, Survey
 from actors.plan import Plan
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 KEPT_EVENTS, SHOWN_EVENTS = 100, 20
 LEDGER_SECONDS = 30
+HEAR_SECONDS = 2.0
+"""How often shards on several nodes are asked for their accounts."""
 
 
 class Supervisor:
@@ -44,6 +47,7 @@ class Supervisor:
         self._shards = Shards(plan, self._services.aggregators, self._retired, self._event)
         self._shards.adopt()
         self._survey = self._nodes.survey(plan, self._retired.empty_nodes)
+        self._hear_at = 0.0
         self._ending = threading.Lock()
         self._end: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
@@ -71,6 +75,9 @@ class Supervisor:
         shards = self._shards.members.values()
         for member, what in probe([*self._services.members, *shards], self._plan):
             self._event(f"{member.name}: {what}")
+        if len(self._survey.nodes) > 1 and time.monotonic() >= self._hear_at:
+            self._hear_at = time.monotonic() + HEAR_SECONDS
+            hear(list(self._shards.members.values()), self._plan)
         self._shards.tell_expected()
 
     def _event(self, text: str) -> None:

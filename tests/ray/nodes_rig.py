@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,12 @@ class Nodes:
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = self.call("status")
         return status
+
+    def pid(self, name: str) -> int | None:
+        """Process of an actor, None while it has none."""
+        with suppress(RuntimeError):
+            return int(self.call("pid", name))
+        return None
 
     def healthy(self, kind: str = "shards") -> dict[str, dict[str, Any]]:
         """Members that are healthy, by name."""

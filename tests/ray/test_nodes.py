@@ -1,6 +1,7 @@
 """Several nodes: who collects where, exporters that move, nodes that are emptied or die."""
 
-import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ pytestmark = pytest.mark.ray
 VIEWS = [
     # Windows by start, which stay open: rows depend on nothing but the records.
     {
-        **{"name": "hosts", "keys": ["peer_src_ip", "src_host", "in_iface_name"]},
-        **{"window": "1m", "time": "start", "lateness": "10000d", "sinks": ["rows"]},
+        "name": "hosts",
+        "keys": ["peer_src_ip", "src_host", "in_iface_name"],
+        "window": "1m",
+        "time": "start",
+        "lateness": "10000d",
+        "sinks": ["rows"],
     },
     {"name": "raw", "keys": ["src_host", "dst_host"], "sinks": ["rows"]},
 ]
@@ -36,7 +41,10 @@ def content(path: Path, **cluster: Any) -> dict[str, Any]:
         "sinks": {"rows": {"type": "jsonl", "path": str(path / "rows")}},
         "state": {"path": str(path / "state"), "checkpoint": "500ms"},
         "cluster": {
-            **{"shards": 1, "hand_over": "200ms", "nodes": [RULE], "node_grace": "1s"},
+            "shards": 1,
+            "hand_over": "200ms",
+            "nodes": [RULE],
+            "node_grace": "1s",
             **cluster,
         },
     }
@@ -87,5 +95,38 @@ def test_exporters_move_between_nodes_and_one_is_emptied(two: Nodes, tmp_path: P
     assert len(rows(tmp_path, "raw")) == len(truth)
 
 
-def counted(path: Path) -> int:
-    return sum(json.loads(row)["flows"] for row in rows(path))
+def pids(status: dict[str, Any]) -> dict[str, int]:
+    return {n: m["pid"] for kind in ("shards", "aggregators") for n, m in status[kind].items()}
+
+
+def test_a_killed_supervisor_restarts_none_and_a_dead_node_is_given_up(
+    two: Nodes, tmp_path: Path
+) -> None:
+    status = two.call("up", content(tmp_path))
+    wait_for(lambda: len(two.healthy("aggregators")) == 2, "aggregators", 90)
+    before = pids(two.status())
+    old = two.call("pid", "supervisor")
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: two.pid("supervisor") not in (None, old), "supervisor", 60)
+    wait_for(lambda: two.healthy() and two.healthy("aggregators"), "probes", 60)
+    assert pids(two.status()) == before
+    specs, batches, truth = generated(2)
+    half = len(batches) // 2
+    sent = send(port_of(status, "n1"), specs, batches[:half], host=COLLECTORS["n1"])
+    (on_n1,) = two.on("n1")
+
+    def arrived() -> bool:
+        now = two.status()
+        shard = now["shards"][on_n1]
+        done = shard["pending_rows"] == shard["octets_held"] == 0
+        return bool(shard["heard"] == sent and done)
+
+    wait_for(arrived, "accounts and acknowledgements", 60)
+    two.call("kill_node", "n1")
+    wait_for(lambda: two.status()["given_up"] == [on_n1], "end of grace", 60)
+    sent += send(port_of(status, "n2"), specs, batches[half:], host=COLLECTORS["n2"])
+    wait_for(lambda: len(two.healthy("aggregators")) == 2, "aggregators elsewhere", 90)
+    two.call("add", "n1")
+    wait_for(lambda: two.on("n1"), "shard on the new node", 90)
+    check(two.call("down"), sent, truth)
+    assert len(rows(tmp_path, "raw")) == len(truth)
