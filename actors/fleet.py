@@ -18,6 +18,9 @@ from ray.exceptions import (
 
 from actors.plan import Plan
 
+HEARD = ("datagrams", "pending_rows", "unacknowledged")
+"""Of a shard's accounts as last heard, for status: what would be lost with its node."""
+
 
 @dataclass(slots=True)
 class Member:
@@ -57,7 +60,7 @@ class Member:
             "state": self._state(),
             "node": self.node,
             "restarts": self.restarts,
-            "heard": self.accounts["datagrams"] if self.accounts else 0,
+            "heard": {name: (self.accounts or {}).get(name, 0) for name in HEARD},
             "error": f"waiting for {self.waits_for}" if self.waits_for else self.error,
         }
 
