@@ -5,24 +5,30 @@ which nodes shall be empty.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from flowray.fleet.placement import Site
 from flowray.ingest.ledger import Snapshot, merge_snapshots
-from flowray.views.checkpoint import replace_file
+from flowray.state.store import Store, patiently
+
+log = logging.getLogger(__name__)
+
+NAME = "retired.json"
 
 SUMMED = ("sets_held", "kernel_drops", "cpu_seconds")
 
 
 class Retired:
-    """Kept in a file until the run ends in order. Thread-safe."""
+    """Kept in the state store until the run ends in order. Thread-safe."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, store: Store) -> None:
+        """Waits for a store that is away."""
+        self._store = store
         self._lock = threading.Lock()
+        self._stored = True
         self._kept: dict[str, Any] = {
             "ledger": {"exporters": {}, "views": {}},
             "sums": dict.fromkeys(SUMMED, 0),
@@ -31,8 +37,9 @@ class Retired:
             "empty_nodes": [],
             "given_up": [],
         }
-        with suppress(FileNotFoundError, ValueError):
-            self._kept |= json.loads(path.read_bytes())
+        content = patiently("supervisor", lambda: store.read(NAME))
+        with suppress(ValueError):
+            self._kept |= json.loads(content or b"{}")
 
     @property
     def ledger(self) -> Snapshot:
@@ -67,7 +74,7 @@ class Retired:
         """Add the last figures of a shard."""
         with self._lock:
             self._add(figures)
-            self._store()
+            self._keep()
 
     def _add(self, figures: dict[str, Any]) -> None:
         self._kept["ledger"] = merge_snapshots([self.ledger, figures["ledger"]])
@@ -79,7 +86,7 @@ class Retired:
             if figures is not None:
                 self._add(figures)
             self._kept["given_up"] = [*self._kept["given_up"], name]
-            self._store()
+            self._keep()
 
     def want(self, shards: int) -> None:
         """Note how many shards each node shall have."""
@@ -96,12 +103,24 @@ class Retired:
     def _note(self, name: str, value: Any) -> None:
         with self._lock:
             self._kept[name] = value
-            self._store()
+            self._keep()
 
-    def _store(self) -> None:
-        replace_file(self._path, json.dumps(self._kept).encode())
+    def retry(self) -> None:
+        """Store what could not be stored."""
+        with self._lock:
+            if not self._stored:
+                self._keep()
+
+    def _keep(self) -> None:
+        try:
+            self._store.replace(NAME, json.dumps(self._kept).encode())
+            self._stored = True
+        except OSError as error:
+            if self._stored:
+                log.warning("the accounts of drained shards are not stored yet: %s", error)
+            self._stored = False
 
     def forget(self) -> None:
-        """The run has ended in order: the next one begins anew."""
+        """The run has ended in order: the next one begins anew. Raises OSError."""
         with self._lock:
-            self._path.unlink(missing_ok=True)
+            self._store.delete(NAME)

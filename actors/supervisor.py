@@ -24,6 +24,7 @@ from actors.services import Services
 from actors.shards import Shards
 from flowray.fleet.placement import Node
 from flowray.ingest.ledger import merge_snapshots
+from flowray.state.store import open_store
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Supervisor:
         self._nudge = threading.Event()
         self._nodes = Nodes()
         self._services = Services(plan, self._event)
-        self._retired = Retired(plan.settings.state.path / "retired.json")
+        self._retired = Retired(open_store(plan.settings.state.path))
         self._shards = Shards(plan, self._services.aggregators, self._retired, self._event)
         self._shards.adopt()
         self._survey = self._nodes.survey(plan, self._retired.empty_nodes)
@@ -79,6 +80,7 @@ class Supervisor:
             self._hear_at = time.monotonic() + HEAR_SECONDS
             hear(list(self._shards.members.values()), self._plan)
         self._shards.tell_expected()
+        self._retired.retry()
 
     def _event(self, text: str) -> None:
         log.info("%s", text)
