@@ -95,12 +95,18 @@ class RayKnowledge:
 class Ingest:
     """See `flowray.ingest.shard.Shard`."""
 
-    def __init__(self, settings: Settings, file: str, name: str) -> None:
+    def __init__(self, settings: Settings, file: str, name: str, listen: tuple[str, ...]) -> None:
         self._name, self._state = name, "starting"
         program = compile_settings(settings, file)
         routes = RayRoutes() if settings.route_groups else None
         ring = open_ring(settings, name)
-        self._shard = Shard(program, name, RayTransport(), RayKnowledge(), routes=routes, ring=ring)
+        self._shard = Shard(
+            program,
+            *(name, RayTransport(), RayKnowledge()),
+            routes=routes,
+            listen=listen,
+            ring=ring,
+        )
         self._shard.start()
         self._state = "running"
         self._meter = Meter(SHARD, {"shard": name}, self._shard.status)
