@@ -37,12 +37,17 @@ def absolute(settings: Settings) -> Settings:
         archive = archive.model_copy(update={"path": archive.path.absolute()})
     told = {"join": join.model_copy(update=files), "rpki": rpki, "archive": archive}
     routes = settings.routes.model_copy(update=told)
+    kept = settings.archive
+    if kept is not None:
+        at = kept.path if "://" in kept.path else str(Path(kept.path).expanduser().absolute())
+        kept = kept.model_copy(update={"path": at, "spool": kept.spool.absolute()})
     maps = {name: path.absolute() for name, path in settings.maps if isinstance(path, Path)}
     return settings.model_copy(
         update={
             "listen": listen,
             "routes": routes,
             "state": settings.state.model_copy(update={"path": settings.state.path.absolute()}),
+            "archive": kept,
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},
         }

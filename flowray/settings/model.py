@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from flowray.settings.archive import Archive
 from flowray.settings.base import Model, Name, Prefix, misplaced
 from flowray.settings.quantities import Duration, Octets
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
@@ -195,6 +196,7 @@ class Settings(Model):
     views: list[View] = Field(min_length=1)
     sinks: dict[Name, FileSink] = {}
     state: State = State()
+    archive: Archive | None = None
     cluster: Cluster = Cluster()
 
     @model_validator(mode="before")
@@ -204,6 +206,12 @@ class Settings(Model):
         if not isinstance(content, dict):
             return content
         return {name: value for name, value in content.items() if value is not None}
+
+    @field_validator("archive", mode="before")
+    @classmethod
+    def _archive_at(cls, value: Any) -> Any:
+        """A path alone says it all."""
+        return {"path": value} if isinstance(value, str) else value
 
     @property
     def route_groups(self) -> list[RouteGroup]:
