@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actors.plan import Plan
+from flowray.filesystems import is_uri
 from flowray.settings.compile import Program
 from flowray.settings.model import FileSink, Settings
 
@@ -39,14 +40,16 @@ def absolute(settings: Settings) -> Settings:
     routes = settings.routes.model_copy(update=told)
     kept = settings.archive
     if kept is not None:
-        at = kept.path if "://" in kept.path else str(Path(kept.path).expanduser().absolute())
-        kept = kept.model_copy(update={"path": at, "spool": kept.spool.absolute()})
+        places = {"path": _absolute_location(kept.path), "spool": kept.spool.absolute()}
+        kept = kept.model_copy(update=places)
     maps = {name: path.absolute() for name, path in settings.maps if isinstance(path, Path)}
     return settings.model_copy(
         update={
             "listen": listen,
             "routes": routes,
-            "state": settings.state.model_copy(update={"path": settings.state.path.absolute()}),
+            "state": settings.state.model_copy(
+                update={"path": _absolute_location(settings.state.path)}
+            ),
             "archive": kept,
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},
@@ -55,9 +58,13 @@ def absolute(settings: Settings) -> Settings:
 
 
 def _absolute_sink(sink: FileSink) -> FileSink:
-    if "://" in sink.path:
-        return sink
-    return sink.model_copy(update={"path": str(Path(sink.path).expanduser().absolute())})
+    return sink.model_copy(update={"path": _absolute_location(sink.path)})
+
+
+def _absolute_location(location: str) -> str:
+    if is_uri(location):
+        return location
+    return str(Path(location).expanduser().absolute())
 
 
 _ROUTE_PORTS = ("bgp", "bmp", "looking_glass")

@@ -190,7 +190,7 @@ class Life:
         return int(high + 1)
 
     def _fault(self, name: FileName, error: Exception) -> None:
-        fault = f"{self.place.path}/{name.path}: {' '.join(str(error).split())}"
+        fault = f"{self.place}/{name.path}: {' '.join(str(error).split())}"
         self.reports.append(FileReport(name.path, 0, cut_off=True, fault=fault))
 
 
@@ -269,5 +269,5 @@ def lives_of(place: Place, span: Span) -> list[Life]:
             if name.first_ns < span.end_ns and name.last_ns >= span.begin_ns:
                 used.add(name.origin)
     if not found:
-        raise CaptureError(f"{place.path}: no archive: there are no datagrams in it")
+        raise CaptureError(f"{place}: no archive: there are no datagrams in it")
     return [found[origin] for origin in sorted(used)]

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final, Literal, Self, TypeAlias, get_args
-from urllib.parse import unquote
-
-from flowray.sinks.paths import safe_part
+from urllib.parse import quote, unquote
 
 __all__ = ["EXTENSIONS", "FileName", "Kind"]
 
@@ -49,7 +47,7 @@ class FileName:
         """Relative to the archive."""
         at = datetime.fromtimestamp(self.first_ns // _SECOND, UTC)
         name = f"{self.first_ns:019d}_{self.last_ns:019d}_{self.number:06d}_{self.life}"
-        name = f"{name}_{safe_part(self.owner)}.{EXTENSIONS[self.kind]}"
+        name = f"{name}_{quote(self.owner, safe='')}.{EXTENSIONS[self.kind]}"
         return f"{self.kind}/date={at:%Y-%m-%d}/hour={at:%H}/{name}"
 
     @property

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import fs
 
 from flowray.archive.names import FileName, Kind
-from flowray.errors import CaptureError, ConfigError
+from flowray.errors import CaptureError
+from flowray.filesystems import (
+    PUBLISH_ON_CLOSE,
+    aside_name,
+    filesystem_of,
+    is_uri,
+    shown,
+    sync_directory,
+)
 
 __all__ = ["Place"]
 
@@ -21,75 +29,64 @@ _CHUNK = 4 << 20
 
 
 class Place:
-    """An archive's files by their names in it. `path` is a local folder or a URI of pyarrow.fs."""
+    """An archive's files by their names in it. `path` is a local folder or a URI of pyarrow.fs,
+    connected when it is first used.
+    """
 
     def __init__(self, path: str) -> None:
-        """Raises ConfigError for a URI that nothing answers to."""
-        self.path = path
-        if "://" not in path:
-            self._fs: fs.FileSystem = fs.LocalFileSystem()
-            self._base = str(Path(path).expanduser().absolute())
-            return
-        try:
-            self._fs, self._base = fs.FileSystem.from_uri(path)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            allowed = f"a local folder or a URI that can be reached ({error})"
-            raise ConfigError("configuration", "archive.path", repr(path), allowed) from error
+        self._path = path
+        self._opened: tuple[fs.FileSystem, str] | None = None
 
-    @property
-    def local(self) -> bool:
-        """Whether it is a folder of this machine."""
-        return isinstance(self._fs, fs.LocalFileSystem)
+    def __str__(self) -> str:
+        return shown(self._path)
+
+    def _place(self) -> tuple[fs.FileSystem, str]:
+        """The file system and the path inside it. Raises OSError, ValueError."""
+        if self._opened is None:
+            local = str(Path(self._path).expanduser().absolute())
+            here = fs.LocalFileSystem(), local
+            self._opened = filesystem_of(self._path) if is_uri(self._path) else here
+        return self._opened
 
     def put(self, source: Path, name: str) -> None:
         """Move a local file to its name here, where it appears complete or not at all. Raises
-        OSError.
+        OSError, ValueError.
         """
-        if self.local:
-            self._put_local(source, Path(self._base) / name)
+        filesystem, base = self._place()
+        if isinstance(filesystem, fs.LocalFileSystem):
+            _put_local(source, Path(base) / name)
             return
-        target = f"{self._base}/{name}"
-        if not isinstance(self._fs, fs.S3FileSystem | fs.GcsFileSystem):
-            self._fs.create_dir(target.rpartition("/")[0], recursive=True)
-            aside = f"{target.rpartition('/')[0]}/.{uuid4().hex}.part"
-            self._send(source, aside)
-            self._fs.move(aside, target)
-        else:  # objects appear when their stream is closed
-            self._send(source, target)
+        target = f"{base}/{name}"
+        if filesystem.type_name in PUBLISH_ON_CLOSE:
+            _send(source, filesystem, target)
+        else:
+            folder, last = posixpath.split(target)
+            filesystem.create_dir(folder, recursive=True)
+            aside = posixpath.join(folder, aside_name(last))
+            _send(source, filesystem, aside)
+            filesystem.move(aside, target)
         source.unlink()
-
-    def _send(self, source: Path, target: str) -> None:
-        with source.open("rb") as file, self._fs.open_output_stream(target) as out:
-            while chunk := file.read(_CHUNK):
-                out.write(chunk)
-
-    @staticmethod
-    def _put_local(source: Path, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.part")
-        shutil.move(source, aside)  # a rename on one file system, else a copy
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.replace(target)
 
     def names(self, kind: Kind) -> Iterator[FileName]:
         """The files of a kind, in no order. Raises CaptureError if they cannot be listed."""
-        selector = fs.FileSelector(f"{self._base}/{kind}", allow_not_found=True, recursive=True)
         try:
-            listed = self._fs.get_file_info(selector)
-        except (OSError, pa.ArrowException) as error:
-            raise CaptureError(f"{self.path}: cannot be listed: {error}") from error
+            filesystem, base = self._place()
+            selector = fs.FileSelector(f"{base}/{kind}", allow_not_found=True, recursive=True)
+            listed = filesystem.get_file_info(selector)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise CaptureError(f"{self}: cannot be listed: {error}") from error
         for info in listed:
-            name = FileName.of(info.path[len(self._base) :].lstrip("/"))
+            name = FileName.of(info.path[len(base) :].lstrip("/"))
             if info.type == fs.FileType.File and name is not None:
                 yield name
 
     def open(self, name: FileName) -> Any:
         """A file for random access (`pyarrow.NativeFile`). Raises CaptureError."""
         try:
-            return self._fs.open_input_file(f"{self._base}/{name.path}")
-        except (OSError, pa.ArrowException) as error:
-            raise CaptureError(f"{self.path}/{name.path}: {error}") from error
+            filesystem, base = self._place()
+            return filesystem.open_input_file(f"{base}/{name.path}")
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise CaptureError(f"{self}/{name.path}: {error}") from error
 
     def fetch(self, name: FileName, into: IO[bytes]) -> None:
         """Copy the octets of a file. Raises CaptureError."""
@@ -98,11 +95,20 @@ class Place:
                 while chunk := file.read(_CHUNK):
                     into.write(chunk)
             except (OSError, pa.ArrowException) as error:
-                raise CaptureError(f"{self.path}/{name.path}: {error}") from error
-
-    def exists(self) -> bool:
-        """Whether there is an archive: files of datagrams or of what shards were told."""
-        return any(True for kind in _FOUND_BY for _ in self.names(kind))
+                raise CaptureError(f"{self}/{name.path}: {error}") from error
 
 
-_FOUND_BY: tuple[Kind, ...] = ("datagrams", "events")
+def _send(source: Path, filesystem: fs.FileSystem, target: str) -> None:
+    with source.open("rb") as file, filesystem.open_output_stream(target) as out:
+        while chunk := file.read(_CHUNK):
+            out.write(chunk)
+
+
+def _put_local(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(aside_name(target.name))
+    shutil.move(source, aside)  # a rename on one file system, else a copy
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    aside.replace(target)
+    sync_directory(target.parent)

@@ -127,7 +127,7 @@ class RoutePlayer:
     def _read(self, files: Sequence[FileName]) -> Iterator[MrtEvent | RouteRecord]:
         for expected, name in enumerate(files, 1):
             if name.number != expected:
-                gap = f"{self._place.path}: file {expected} of routes of {name.owner} is not there"
+                gap = f"{self._place}: file {expected} of routes of {name.owner} is not there"
                 raise CaptureError(f"{gap}: later tables cannot be made again")
             with tempfile.NamedTemporaryFile(suffix=".mrt") as file:
                 self._place.fetch(name, file)
@@ -201,7 +201,7 @@ class RoutePlayer:
             try:
                 restore(self._rib, decode(file.read()))
             except CheckpointError as error:
-                raise CaptureError(f"{self._place.path}/{name.path}: {error}") from error
+                raise CaptureError(f"{self._place}/{name.path}: {error}") from error
 
     def _heard(self, record: RouteRecord) -> None:
         if (routes := self._bmp.get(record.session)) is None:
@@ -258,7 +258,7 @@ class RoutePlayers:
                 if key == (epoch, generation):
                     break
         if moment not in self._made:
-            at = f"{self._place.path}: snapshot {generation} of {epoch}"
+            at = f"{self._place}: snapshot {generation} of {epoch}"
             raise CaptureError(f"{at} is not in the archive of routes")
         snapshot = self._made[moment]
         self._wanted[moment] -= 1
@@ -271,7 +271,7 @@ class RoutePlayers:
         if origin not in self._playing:
             files = self._files.get(origin)
             if not files:
-                raise CaptureError(f"{self._place.path}: no routes of group {group} since {life}")
+                raise CaptureError(f"{self._place}: no routes of group {group} since {life}")
             player = RoutePlayer(self._place, files, self._settings, self.report)
             wanted = {(epoch, gen) for g, epoch, gen in self._wanted if g == group}
             self._playing[origin] = player.until(wanted)

@@ -108,11 +108,11 @@ class Uploader:
                 self.stored += size
             for raw in load.raw:
                 raw.unlink(missing_ok=True)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             self.failures += 1
             if str(error) != self.last_error:
                 self.last_error = str(error)
-                log.error("archive %s: %s; it is tried again", self._place.path, error)  # noqa: TRY400 - a line, not a trace
+                log.error("archive %s: %s; it is tried again", self._place, error)  # noqa: TRY400 - a line, not a trace
             return False
         self.last_error = ""
         return True

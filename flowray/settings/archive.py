@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flowray.settings.base import Model
+from flowray.settings.base import Location, Model
 from flowray.settings.quantities import Duration, Octets
 
 SECOND = 1_000_000_000
@@ -16,7 +16,7 @@ SECOND = 1_000_000_000
 class Archive(Model):
     """Where raw input is kept, and in what files. `path` is a folder or a URI of object storage."""
 
-    path: str = Field(min_length=1)
+    path: Location
     datagrams: bool = True
     routes: bool = True
     rotate: Annotated[Duration, Field(ge=SECOND)] = 300 * SECOND

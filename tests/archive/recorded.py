@@ -21,6 +21,7 @@ from flowray.rib.snapshot import Snapshot
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.load import parse_settings
 from flowray.sinks.opening import open_sinks
+from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation
 from flowray.views.checkpoint import Checkpoint
 from tests.ingest.live_rig import DEADLINE
@@ -68,13 +69,13 @@ class Running:
 
     def __init__(self, of: Program, root: Path) -> None:
         self.program = of
-        self.store = KnowledgeStore(root / "templates.jsonl")
+        self.store = KnowledgeStore(open_store(root))
         self.transport = LocalTransport(())
         self.shards: list[Shard] = []
         self.service = RouteService(of, of.settings.route_groups[0], {})
         self.service.start()
         for plan in of.views:
-            checkpoint = Checkpoint(root / f"{plan.name}.bin")
+            checkpoint = Checkpoint(open_store(root), plan.name)
             sinks = open_sinks(of, plan.name)
             made = Aggregation(plan, sinks, 0, checkpoint=checkpoint, interval_ns=1 << 60)
             self.transport.aggregations[plan.name, 0] = made
@@ -132,7 +133,6 @@ def running(of: Program, root: Path) -> Iterator[Running]:
         for shard in made.shards:
             shard.close()
         made.service.stop()
-        made.store.close()
 
 
 def rows_in(lake: Path, view: str) -> pa.Table:
