@@ -8,6 +8,7 @@ rows.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -112,12 +113,14 @@ def _text(address: str, learned: Learned) -> str:
     return json.dumps(to_entry(address, learned), separators=(",", ":"))
 
 
-def collector_of(program: Program, shard: str, life: str, clock: Clock) -> Collector:
-    """The collector of a live shard, archived if the configuration says so. Raises as
-    `ShardArchive`.
+def collector_of(
+    program: Program, shard: str, life: str, listen: Sequence[str], clock: Clock
+) -> Collector:
+    """The collector of a live shard with these listeners, archived if the configuration says so.
+    Raises as `ShardArchive`.
     """
     wanted = program.settings.archive
     if wanted is None or not wanted.datagrams:
         return Collector(program, shard, life, shared=True)
-    archive = ShardArchive(wanted, shard, life, listeners_of(program.settings))
+    archive = ShardArchive(wanted, shard, life, listeners_of(listen))
     return RecordedCollector(program, shard, life, archive, clock)

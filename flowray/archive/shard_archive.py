@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,6 @@ from flowray.archive.names import FileName
 from flowray.archive.place import Place
 from flowray.archive.uploader import Load, Uploader
 from flowray.settings.archive import Archive
-from flowray.settings.model import Settings
 from flowray.sinks.paths import safe_part
 from flowray.wire.packets import Exporters, PacketBatch
 
@@ -45,9 +44,9 @@ GRACE_NS = 1_000_000_000
 """How long after its end a period may still get datagrams: those that wait in the queue."""
 
 
-def listeners_of(settings: Settings) -> dict[int, str]:
+def listeners_of(urls: Iterable[str]) -> dict[int, str]:
     """URLs that datagrams come to, by port."""
-    return {urlsplit(url).port or 0: url for url in settings.listen.flows}
+    return {urlsplit(url).port or 0: url for url in urls}
 
 
 _SUFFIXES = ".datagrams", ".events"

@@ -77,7 +77,7 @@ class Shard:
         self._listen = listen if listen is not None else program.settings.listen.flows
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
-        self._collector = collector_of(program, name, f"{clock():016x}", self._clock)
+        self._collector = collector_of(program, name, f"{clock():016x}", self._listen, self._clock)
         places = [(plan.name, p) for plan in program.views for p in range(plan.partitions)]
         self._delivery = Delivery(self._collector, transport, places)
         self._knowledge = knowledge
