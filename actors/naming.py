@@ -9,6 +9,7 @@ from typing import Any, Final
 NAMESPACE: Final = "flowray"
 TEMPLATES: Final = "templates"
 SUPERVISOR: Final = "supervisor"
+GATEWAY: Final = "gateway"
 
 CONTROL: Final = {"control": 4}
 """Concurrency group of the methods that look at an actor or direct it: never behind data."""

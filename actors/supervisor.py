@@ -14,14 +14,17 @@ import ray
 from ray.exceptions import RayError
 
 from actors.aggregate import AggregateActor
+from actors.audit import Audit
 from actors.fleet import Member, probe
-from actors.naming import TEMPLATES, aggregate_name, as_actor, named, rib_name
+from actors.gateway import HEAD, GatewayActor
+from actors.naming import GATEWAY, SUPERVISOR, TEMPLATES, aggregate_name, as_actor, named, rib_name
 from actors.plan import Plan
 from actors.retired import Retired
 from actors.rib import RibActor
 from actors.shards import Shards
 from actors.templates import TemplatesActor
 from flowray.ingest.ledger import merge_snapshots
+from flowray.logs import configure
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +36,13 @@ class Supervisor:
     """Desired topology, health, and the accounts of all."""
 
     def __init__(self, plan: Plan) -> None:
+        configure(SUPERVISOR, plan.settings.logs)
         self._plan = plan
         self._events: list[str] = []
         self._stop = threading.Event()
         self._nudge = threading.Event()
         self._templates = Member(TEMPLATES, None)
+        self._gateway = Member(GATEWAY, None)
         self._aggregators = {
             place: Member(aggregate_name(*place), None) for place in plan.aggregators
         }
@@ -49,6 +54,12 @@ class Supervisor:
         self._shards.adopt()
         self._ending = threading.Lock()
         self._end: dict[str, Any] | None = None
+        self._audit = Audit(
+            lambda: list(self._shards.members.values()),
+            lambda: list(self._aggregators.values()),
+            lambda: self._retired.ledger,
+            *(self._event, self._stop),
+        )
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
         self._thread.start()
 
@@ -71,7 +82,12 @@ class Supervisor:
         self._ensure_services()
         self._shards.ensure()
         shards = self._shards.members.values()
-        services = [self._templates, *self._ribs.values(), *self._aggregators.values()]
+        services = [
+            self._templates,
+            self._gateway,
+            *self._ribs.values(),
+            *self._aggregators.values(),
+        ]
         for member, what in probe([*services, *shards], self._plan):
             self._event(f"{member.name}: {what}")
         self._shards.tell_expected()
@@ -81,6 +97,10 @@ class Supervisor:
         if self._templates.handle is None:
             templates = TemplatesActor.options(**named(TEMPLATES))
             self._templates.handle = templates.remote(settings.state.path)
+        gateway = settings.gateway
+        if self._gateway.handle is None and (gateway.http or gateway.grpc):
+            actor = GatewayActor.options(**named(GATEWAY), resources=HEAD)
+            self._gateway.handle = actor.remote(settings, self._plan.answers)
         for group, member in self._ribs.items():
             if member.handle is None:
                 member.handle = RibActor.options(**named(member.name)).remote(settings, file, group)
@@ -117,6 +137,8 @@ class Supervisor:
             "aggregators": {m.name: m.report() for m in self._aggregators.values()},
             "ribs": {m.name: m.report() for m in self._ribs.values()},
             "templates": self._templates.report(),
+            "gateway": self._gateway.report(),
+            "ledger_problems": self._audit.problems,
             "wanted_shards": self._retired.shards,
             "listen": list(self._plan.settings.listen.flows),
             "kernel_drops_of_retired": self._retired.sums["kernel_drops"],

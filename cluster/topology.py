@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actors.plan import Plan
+from cluster.api import Api
 from flowray.settings.compile import Program
 from flowray.settings.model import FileSink, Settings
 
@@ -19,7 +20,7 @@ def plan_of(program: Program, file: str, cores: int | None = None) -> Plan:
     wanted = settings.cluster.shards
     shards = max((cores or os.cpu_count() or 1) - 1, 1) if wanted == "auto" else wanted
     places = tuple((plan.name, p) for plan in program.views for p in range(plan.partitions))
-    return Plan(settings, file, places, shards)
+    return Plan(settings, file, places, shards, Api(settings, file))
 
 
 def absolute(settings: Settings) -> Settings:
@@ -76,10 +77,15 @@ def with_ports(settings: Settings) -> Settings:
         for group in settings.routes.groups
     ]
     glass = settings.routes.looking_glass
+    gateway = {name: _with_tcp_port(a) for name, a in settings.gateway if a}
     changed = {"groups": groups, "looking_glass": glass and _with_tcp_port(glass)}
     routes = settings.routes.model_copy(update=changed)
     return settings.model_copy(
-        update={"listen": listen.model_copy(update=update), "routes": routes}
+        update={
+            "listen": listen.model_copy(update=update),
+            "routes": routes,
+            "gateway": settings.gateway.model_copy(update=gateway),
+        }
     )
 
 
