@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from actors.naming import NAMESPACE, SUPERVISOR
-from cluster.look import ViewError, live_problems, newest_rows
+from cluster.accounts import live_problems
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.model import Settings
 
@@ -51,6 +51,7 @@ class Api:
     def top(self, view: str, n: str, by: str) -> Mapping[str, Any]:
         """The biggest rows of a view's newest open window. Raises UnknownError."""
         from actors.gateway import UnknownError
+        from cluster.look import ViewError, newest_rows
 
         if not n.isdecimal() or not 1 <= int(n) <= MOST_ROWS:
             raise UnknownError(f"n: found {n!r}, allowed a number from 1 to {MOST_ROWS}")
