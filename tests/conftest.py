@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from flowray.kernel_cache import drop_stale
+from tests.redis_rig import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -86,3 +88,22 @@ def peer() -> Callable[[str], Path]:
         pytest.skip(reason)
 
     return find
+
+
+@pytest.fixture
+def redis_server(
+    peer: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., RedisServer]]:
+    """Start real Redis servers: `redis_server(password="x", tls=True)`, see `RedisServer`."""
+    program, openssl = peer("redis-server"), peer("openssl")
+    servers: list[RedisServer] = []
+
+    def start(**options: Any) -> RedisServer:
+        directory = tmp_path_factory.mktemp("redis")
+        servers.append(RedisServer(program, openssl, directory, **options))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
