@@ -111,7 +111,7 @@ def _behind_ppp(data: NDArray[np.uint8], at: Int, end: Int) -> tuple[Int, Int]:
     if at + 2 <= end and data[at] == 0xFF and data[at + 1] == 0x03:
         at += 2
     if at < end and data[at] & 1:
-        protocol = np.int64(data[at])
+        protocol: Int = np.int64(data[at])
         at += 1
     elif at + 2 <= end:
         protocol = _u16(data, at)
