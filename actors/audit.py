@@ -31,11 +31,13 @@ class Audit:
         self,
         shards: Members,
         aggregators: Members,
+        services: Members,
         retired: Callable[[], Snapshot],
         event: Callable[[str], None],
         stop: threading.Event,
     ) -> None:
         self._shards, self._aggregators = shards, aggregators
+        self._services = services
         self._retired = retired
         self._event = event
         self._stop = stop
@@ -50,11 +52,11 @@ class Audit:
 
     def figures(self) -> dict[str, Any]:
         """For metrics."""
-        members = [*self._shards(), *self._aggregators()]
+        members = [*self._services(), *self._shards(), *self._aggregators()]
         return {
             "balanced": int(self._balance.holds),
             "problems": len(self._balance.problems),
-            "members": Counter(member.report()["state"] for member in members) | _NO_STATE,
+            "members": _NO_STATE | Counter(member.report()["state"] for member in members),
             "restarts": {member.name: member.restarts for member in members},
         }
 
@@ -90,7 +92,7 @@ class Audit:
 
 
 _STATES = ("starting", "healthy", "unhealthy", "leaving", "draining")
-_NO_STATE = Counter(dict.fromkeys(_STATES, 0))
+_NO_STATE = dict.fromkeys(_STATES, 0)
 """States that are told even of nobody, so that a gauge goes back."""
 
 

@@ -17,15 +17,12 @@ from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from actors.naming import as_actor
+from actors.naming import READY_SERVICE, as_actor
 from flowray.errors import FlowrayError
 from flowray.logs import configure, without_secrets
 from flowray.settings.model import Settings
 
 log = logging.getLogger(__name__)
-
-READY_SERVICE = "flowray.ready"
-"""Name in grpc.health.v1 of whether all of it works; the empty name says that the gateway lives."""
 
 LOOK_SECONDS = 1.0
 THREADS, WAITING = 4, 16

@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ray.util.metrics import Counter, Gauge
-
 from flowray.ingest.movements import Movements
 
 FLUSH_SECONDS = 1.0
@@ -197,6 +195,8 @@ class Meter:
 
 def instrument(metric: Metric, tags: Mapping[str, str]) -> Any:
     """Ray's counter or gauge of a metric."""
+    from ray.util.metrics import Counter, Gauge  # the tables are read where there is no Ray
+
     make = Counter if metric.kind == "counter" else Gauge
     labels = tuple(metric.label.split(", ")) if metric.label else ()
     made = make(metric.name, description=metric.doc, tag_keys=(*tags, *labels))

@@ -57,6 +57,7 @@ class Supervisor:
         self._audit = Audit(
             lambda: list(self._shards.members.values()),
             lambda: list(self._aggregators.values()),
+            lambda: [m for m in self._services if m.handle is not None],
             lambda: self._retired.ledger,
             *(self._event, self._stop),
         )
@@ -82,12 +83,7 @@ class Supervisor:
         self._ensure_services()
         self._shards.ensure()
         shards = self._shards.members.values()
-        services = [
-            self._templates,
-            self._gateway,
-            *self._ribs.values(),
-            *self._aggregators.values(),
-        ]
+        services = [*self._services, *self._aggregators.values()]
         for member, what in probe([*services, *shards], self._plan):
             self._event(f"{member.name}: {what}")
         self._shards.tell_expected()
@@ -108,6 +104,10 @@ class Supervisor:
             if member.handle is None:
                 actor = AggregateActor.options(**named(member.name))
                 member.handle = actor.remote(settings, file, *place)
+
+    @property
+    def _services(self) -> list[Member]:
+        return [self._templates, self._gateway, *self._ribs.values()]
 
     def _event(self, text: str) -> None:
         log.info("%s", text)

@@ -11,8 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from actors.gateway import READY_SERVICE
-from actors.naming import NAMESPACE
+from actors.naming import NAMESPACE, READY_SERVICE
 from cluster.live import Live, running
 from cluster.topology import plan_of, with_ports
 from flowray.ingest.ledger import totals
