@@ -9,7 +9,7 @@ import pyarrow as pa
 import ray
 
 from actors.metrics import AGGREGATOR, Meter
-from actors.naming import aggregate_name, as_actor
+from actors.naming import aggregate_name, as_actor, here
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
@@ -74,7 +74,7 @@ class Aggregate:
         """Figures. Raises RuntimeError if time stands still here."""
         if not self._thread.is_alive():
             raise RuntimeError("the tick thread died")
-        return self._aggregation.status()
+        return {**self._aggregation.status(), **here()}
 
     @ray.method(concurrency_group="control")
     def ledger(self) -> Snapshot:

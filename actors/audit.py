@@ -52,7 +52,7 @@ class Audit:
 
     def figures(self) -> dict[str, Any]:
         """For metrics."""
-        members = [*self._services(), *self._shards(), *self._aggregators()]
+        members = [*self._services(), *self._shards()]
         return {
             "balanced": int(self._balance.holds),
             "problems": len(self._balance.problems),

@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 THREADS, WAITING = 4, 16
-HEAD = {"node:__internal_head__": 0.001}
-"""The resource that only Ray's head node has."""
 
 
 class GatewayError(FlowrayError):

@@ -10,8 +10,9 @@ from flowray.settings.model import Settings
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A topology. `aggregators` are (view, partition); `shards` is the number on each node;
-    `answers` (actors.gateway.Answers) is what the gateway has to say.
+    """A topology. `aggregators` are (view, partition); `shards` is what `auto` is on a
+    node whose cores Ray does not count; `answers` (actors.gateway.Answers) is what the gateway has
+    to say.
     """
 
     settings: Settings
