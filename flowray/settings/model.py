@@ -20,6 +20,7 @@ from pydantic import (
 
 from flowray.settings.base import Model, Name, Prefix, UdpUrl, misplaced
 from flowray.settings.cluster import Cluster
+from flowray.settings.operations import Gateway, Logs, Metrics
 from flowray.settings.quantities import Duration, Octets
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
 
@@ -187,6 +188,9 @@ class Settings(Model):
     sinks: dict[Name, FileSink] = {}
     state: State = State()
     cluster: Cluster = Cluster()
+    metrics: Metrics = Metrics()
+    gateway: Gateway = Gateway()
+    logs: Logs = Logs()
 
     @model_validator(mode="before")
     @classmethod
