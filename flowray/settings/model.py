@@ -20,6 +20,7 @@ from pydantic import (
 from flowray.settings.archive import Archive
 from flowray.settings.base import Location, Model, Name, Prefix, UdpUrl, misplaced
 from flowray.settings.cluster import Cluster
+from flowray.settings.operations import Gateway, Logs, Metrics
 from flowray.settings.quantities import Duration, Octets
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
 
@@ -173,6 +174,9 @@ class Settings(Model):
     state: State = State()
     archive: Archive | None = None
     cluster: Cluster = Cluster()
+    metrics: Metrics = Metrics()
+    gateway: Gateway = Gateway()
+    logs: Logs = Logs()
 
     @model_validator(mode="before")
     @classmethod
