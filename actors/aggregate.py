@@ -13,6 +13,7 @@ from actors.naming import aggregate_name, as_actor, here
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
+from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
@@ -30,6 +31,7 @@ class Aggregate:
     def __init__(self, settings: Settings, file: str, view: str, partition: int) -> None:
         self._name = aggregate_name(view, partition)
         self._stop = threading.Event()
+        configure(self._name, settings.logs)
         program = compile_settings(settings, file)
         plan = next(p for p in program.views if p.name == view)
         warm_aggregator(program, view)

@@ -115,7 +115,7 @@ class Receiver:
         first = slots.used
         for listener in self._open:
             try:
-                slots.receive(listener.socket.fileno(), BATCH - (slots.used - first))
+                slots.receive(listener.socket.fileno(), BATCH - (slots.used - first), listener.port)
             except OSError:
                 if slots.used == first:
                     raise
@@ -156,16 +156,19 @@ class Receiver:
         stop = first + arrival.size
         offset, length = self._slots.payloads(first, stop)
         hi, lo = self._slots.addresses(first, stop)
+        port = self._slots.ports(first, stop)
         self.datagrams += arrival.size
         self.octets += int(length.sum())
         if self._allowed is None:
             exporter = self._exporters.intern(hi, lo)
-            return PacketBatch(self._slots.buf, offset, length, exporter, arrival)
+            return PacketBatch(self._slots.buf, offset, length, exporter, arrival, port)
         good = self._allowed.contains(hi, lo)
         if not good.all():
             self._refuse(hi[~good], lo[~good])
         exporter = self._exporters.intern(hi[good], lo[good])
-        return PacketBatch(self._slots.buf, offset[good], length[good], exporter, arrival[good])
+        return PacketBatch(
+            self._slots.buf, offset[good], length[good], exporter, arrival[good], port[good]
+        )
 
     def _refuse(self, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> None:
         self.refused += hi.size

@@ -70,7 +70,7 @@ def size_of(n: int) -> int:
 
 
 def _heads_at(n: int) -> int:
-    fixed = PAGE + n * (2 * _MMSGHDR.itemsize + 8 + _NAME_ROOM)
+    fixed = PAGE + n * (2 * _MMSGHDR.itemsize + 8 + _NAME_ROOM + 2)
     return -(-fixed // PAGE) * PAGE
 
 
@@ -119,6 +119,8 @@ class Slots:
         self._arrival = whole[at : at + 8 * n].view(np.int64)
         at += 8 * n
         self._names = whole[at : at + _NAME_ROOM * n].reshape(n, _NAME_ROOM)
+        at += _NAME_ROOM * n
+        self._ports = whole[at : at + 2 * n].view(np.uint16)
         self._words = whole[:PAGE].view(np.int64)
         self._far: list[int] = []
         self.used = 0
@@ -150,13 +152,14 @@ class Slots:
         """Whether a restart should not wait: few slots are left, or much of them is far away."""
         return 4 * self.used >= 3 * self.n or len(self._far) * FULL >= FAR_LIMIT
 
-    def receive(self, fd: int, limit: int) -> int:
-        """Take what waits at a socket into the next slots, `limit` of them at most; how many
-        datagrams. Raises OSError.
+    def receive(self, fd: int, limit: int, port: int = 0) -> int:
+        """Take what waits at a socket of this port into the next slots, `limit` of them at most;
+        how many datagrams. Raises OSError.
         """
         room = min(limit, self.n - self.used)
         if room <= 0:
             return 0
+        self._ports[self.used : self.used + room] = port
         count: int = _LIBC.recvmmsg(
             ctypes.c_int(fd),
             ctypes.c_void_p(self._headers[self.parity, self.used :].ctypes.data),
@@ -247,6 +250,10 @@ class Slots:
             offset[long] = self._tails + slot * FULL
             self._far += slot.tolist()
         return offset, length
+
+    def ports(self, first: int, stop: int) -> npt.NDArray[np.uint16]:
+        """Ports that datagrams first..stop-1 came to."""
+        return self._ports[first:stop].copy()
 
     def addresses(self, first: int, stop: int) -> tuple[U64, U64]:
         """Words (hi, lo) of the senders of datagrams first..stop-1, IPv4 as v4-mapped."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
+from flowray.archive import recorder
+from flowray.clock import Clock
 from flowray.errors import FlowrayError
 from flowray.ingest.collector import Collector
 from flowray.ingest.knowledge import Outbox
@@ -17,21 +20,34 @@ from flowray.settings.compile import Program
 log = logging.getLogger(__name__)
 
 
-def collector_of(program: Program, shard: str, incarnation: str, ring: Ring | None) -> Collector:
-    """The collector of a shard: that of its predecessor as of the last cut, if it left one that can
-    be used, else a new one under this incarnation.
+def collector_of(
+    program: Program,
+    shard: str,
+    incarnation: str,
+    listen: Sequence[str],
+    clock: Clock,
+    ring: Ring | None,
+) -> Collector:
+    """The collector of a shard with these listeners: that of its predecessor as of the last cut, if
+    it left one that can be used, else a new one under this incarnation. What is archived belongs to
+    a life of its own in either case.
     """
-    if ring is None:
-        return Collector(program, shard, incarnation, shared=True)
-    collector = Collector(program, shard, incarnation, shared=True, keeping=ring.partials)
-    if ring.predecessor is None:
+
+    def new() -> Collector:
+        keeping = None if ring is None else ring.partials
+        return recorder.collector_of(program, shard, incarnation, listen, clock, keeping)
+
+    collector = new()
+    if ring is None or ring.predecessor is None:
         return collector
     try:
-        resume(collector, ring.predecessor, ring.journal.entries())
+        resume(collector, ring.predecessor, ring.journal.entries(), clock())
         _restore_partials(collector, program, ring)
     except (FlowrayError, KeyError, ValueError, TypeError, IndexError, OSError) as error:
+        if isinstance(collector, recorder.RecordedCollector):
+            collector.archive.close()
         ring.start_over(f"{type(error).__name__}: {error}")
-        return Collector(program, shard, incarnation, shared=True, keeping=ring.partials)
+        return new()
     return collector
 
 
