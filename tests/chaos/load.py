@@ -36,7 +36,8 @@ class Load:
         if not self.exporters:
             protocols = ("ipfix", "v5", "ipfix", "v5")
             self.exporters = [
-                NumberedExporter(f"127.0.8.{n}", protocol) for n, protocol in enumerate(protocols, 1)
+                NumberedExporter(f"127.0.8.{n}", protocol)
+                for n, protocol in enumerate(protocols, 1)
             ]
         self._random = random.Random(self.seed)
         self._stop = threading.Event()

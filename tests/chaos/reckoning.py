@@ -45,7 +45,9 @@ def verdicts(
     for one in exporters:
         mine = pc.filter(source, pc.equal(exporter, one.address))
         account = Account.of(one.sent, [numbers(mine)])
-        out.append(Verdict(one.address, account, declared(ledger["exporters"].get(one.address, {}))))
+        out.append(
+            Verdict(one.address, account, declared(ledger["exporters"].get(one.address, {})))
+        )
     return out
 
 
