@@ -1,4 +1,4 @@
-"""What more shards, Ray, Redis and checkpoints cost: CPU seconds of our actors per million records."""
+"""What more shards, Ray, Redis and checkpoints cost: CPU of our actors per million records."""
 
 from __future__ import annotations
 
