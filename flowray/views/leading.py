@@ -88,9 +88,7 @@ def _most(values: Words, n: int) -> Rows:
     return np.argpartition(values, values.size - n)[values.size - n :]
 
 
-def _ids(
-    columns: Columns, plan: ViewPlan, texts: Interner, others: npt.NDArray[np.bool_]
-) -> Words:
+def _ids(columns: Columns, plan: ViewPlan, texts: Interner, others: npt.NDArray[np.bool_]) -> Words:
     ids = hash_keys(columns, plan.keys, texts)
     ids[others] = OTHERS_ID
     return ids

@@ -5,7 +5,6 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -21,13 +20,11 @@ from flowray.views.window import Windows
 from tests.views.records import (
     NOW,
     PLANS,
-    VALUES,
     Record,
     Row,
     S,
     Shard,
     column,
-    columns_of,
     plan,
     records,
     rows_of,
