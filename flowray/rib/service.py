@@ -69,12 +69,8 @@ class RouteService:
         # Attribute ids and generations of another start are not ours.
         epoch = f"{group.name}.{clock():016x}"
         self._publisher = self._collector.publisher(epoch)
-        self._bgp = None
-        if group.bgp is not None:
-            self._bgp = bgp_listener(settings, group.bgp, self._collector, clock)
-        self._bmp = None
-        if group.bmp is not None:
-            self._bmp = bmp_listener(settings, group.bmp, self._collector, clock)
+        self._bgp = bgp_listener(settings, group, self._collector, clock)
+        self._bmp = bmp_listener(settings, group, self._collector, clock)
         self._kept = Checkpoint(settings.state.path / "rib" / f"{group.name}.bin")
         history = settings.routes.history
         self._history = TableHistory(
@@ -90,6 +86,7 @@ class RouteService:
                 lambda question: self.look(lambda collector: question(collector.rib)),
                 labels.of,
                 self._history.at,
+                lambda: self._collector.payloads,
             ),
         )
         self._saved = -1

@@ -210,10 +210,12 @@ class Settings(Model):
 
     @property
     def route_groups(self) -> list[RouteGroup]:
-        """Those that are configured, or the one of `listen`, or none where nothing listens."""
+        """Those that are configured, in their parts, or the one of `listen`, or none where nothing
+        listens.
+        """
         bgp, bmp = self.listen.bgp, self.listen.bmp
         if self.routes.groups or (bgp is None and bmp is None):
-            return self.routes.groups
+            return [part for group in self.routes.groups for part in group.divided()]
         places = {
             "bgp": None if bgp is None else bgp.address,
             "bmp": None if bmp is None else bmp.address,
@@ -223,12 +225,18 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _grouped(self) -> Settings:
-        names = [group.name for group in self.routes.groups]
+        names: set[str] = set()
         taken: set[str] = set()
         for i, group in enumerate(self.routes.groups):
             place = f"routes.groups[{i}]"
-            if group.name in names[:i]:
+            divided = {part.name for part in group.divided()}
+            if names & divided:
                 raise misplaced(f"{place}.name", repr(group.name), "a name that no group has yet")
+            names |= divided
+            proxied = self.listen.bmp is not None and self.listen.bmp.proxy_protocol
+            if group.parts > 1 and group.bmp is not None and proxied:
+                allowed = "1 with listen.bmp.proxy_protocol: all routers have the proxy's address"
+                raise misplaced(f"{place}.parts", str(group.parts), allowed)
             for protocol in ("bgp", "bmp"):
                 address = getattr(group, protocol)
                 if address is None:
@@ -239,7 +247,7 @@ class Settings(Model):
                 if address in taken and not address.endswith(":0"):
                     raise misplaced(where, address, "an address that no other group listens on")
                 taken.add(address)
-            if (address := group.looking_glass) is not None:
+            for address in filter(None, (part.looking_glass for part in group.divided())):
                 if address in taken and not address.endswith(":0"):
                     where = f"{place}.looking_glass"
                     raise misplaced(where, address, "an address that no other group listens on")
