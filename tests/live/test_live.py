@@ -226,8 +226,7 @@ def test_nobody_sees_half_a_generation(server: RedisServer) -> None:
         live.offer(records=200, seed=turn)
         live.write()
         # A generation is there until the next but one: whoever is slower looks again.
-        before = len(seen)
-        wait_for(lambda: len(seen) > before + 1, "reading")
+        wait_for(lambda enough=len(seen) + 2: len(seen) >= enough, "reading")
     stop.set()
     reader.join()
     assert wrong == []
