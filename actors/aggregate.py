@@ -16,6 +16,7 @@ from flowray.live.publish import LivePublisher
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
+from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.checkpoint import Checkpoint
 from flowray.views.leading import Leading
@@ -33,12 +34,12 @@ class Aggregate:
         program = compile_settings(settings, file)
         plan = next(p for p in program.views if p.name == view)
         warm_aggregator(program, view)
-        directory = settings.state.path / "checkpoints"
+        store = open_store(settings.state.path)
         self._aggregation = Aggregation(
             plan,
             open_sinks(program, view),
             partition,
-            checkpoint=Checkpoint(directory / f"{view}-{partition}.checkpoint"),
+            checkpoint=Checkpoint(store, f"checkpoints/{view}-{partition}.checkpoint"),
             interval_ns=settings.state.checkpoint,
         )
         tags = {"view": view, "partition": str(partition)}

@@ -22,6 +22,7 @@ from actors.rib import RibActor
 from actors.shards import Shards
 from actors.templates import TemplatesActor
 from flowray.ingest.ledger import merge_snapshots
+from flowray.state.store import open_store
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Supervisor:
         self._ribs = {
             group.name: Member(rib_name(group.name), None) for group in plan.settings.route_groups
         }
-        self._retired = Retired(plan.settings.state.path / "retired.json", plan.shards)
+        self._retired = Retired(open_store(plan.settings.state.path), plan.shards)
         self._shards = Shards(plan, self._aggregators, self._retired, self._event)
         self._shards.adopt()
         self._ending = threading.Lock()
@@ -75,6 +76,7 @@ class Supervisor:
         for member, what in probe([*services, *shards], self._plan):
             self._event(f"{member.name}: {what}")
         self._shards.tell_expected()
+        self._retired.retry()
 
     def _ensure_services(self) -> None:
         settings, file = self._plan.settings, self._plan.file

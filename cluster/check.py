@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowray.filesystems import shown
 from flowray.settings.compile import Program
 from flowray.views.view import ViewPlan
 
@@ -47,5 +48,5 @@ def describe(program: Program) -> list[str]:
         how = "TLS" if redis.tls else "no TLS"
         every = _seconds(settings.live.interval)
         lines.append(f"live views: Redis at {redis.place}, {how}; every {every}")
-    lines.append(f"state at {settings.state.path}")
+    lines.append(f"state at {shown(settings.state.path)}")
     return lines

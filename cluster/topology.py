@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actors.plan import Plan
+from flowray.filesystems import is_uri
 from flowray.settings.compile import Program
 from flowray.settings.model import FileSink, Settings
 
@@ -47,7 +48,9 @@ def absolute(settings: Settings) -> Settings:
             "listen": listen,
             "routes": routes,
             "redis": redis,
-            "state": settings.state.model_copy(update={"path": settings.state.path.absolute()}),
+            "state": settings.state.model_copy(
+                update={"path": _absolute_location(settings.state.path)}
+            ),
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},
         }
@@ -55,9 +58,13 @@ def absolute(settings: Settings) -> Settings:
 
 
 def _absolute_sink(sink: FileSink) -> FileSink:
-    if "://" in sink.path:
-        return sink
-    return sink.model_copy(update={"path": str(Path(sink.path).expanduser().absolute())})
+    return sink.model_copy(update={"path": _absolute_location(sink.path)})
+
+
+def _absolute_location(location: str) -> str:
+    if is_uri(location):
+        return location
+    return str(Path(location).expanduser().absolute())
 
 
 _ROUTE_PORTS = ("bgp", "bmp", "looking_glass")

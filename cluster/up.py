@@ -20,6 +20,7 @@ from cluster.replay import load_program
 from cluster.runtime import NotRunningError, Running, forget, joined_runtime, own_runtime
 from cluster.topology import absolute, plan_of, with_ports
 from flowray.errors import FlowrayError
+from flowray.filesystems import shown
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.model import Settings
 
@@ -88,7 +89,7 @@ def _claim(settings: Settings) -> None:
     except NotRunningError:
         return
     if other != os.getpid() and _alive(other):
-        raise AlreadyRunningError(f"process {other} runs with {settings.state.path} already")
+        raise AlreadyRunningError(f"process {other} runs with {shown(settings.state.path)} already")
 
 
 def _alive(pid: int) -> bool:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from flowray.kernel_cache import drop_stale
 from tests.redis_rig import RedisServer
+from tests.s3_rig import S3Server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,6 +63,18 @@ def ray_local() -> Iterator[ModuleType]:
         )
         yield ray
         ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server with an empty bucket; its credentials are in the environment meanwhile."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        server.start()
+        yield server
+        server.kill()
 
 
 @pytest.fixture(scope="session")

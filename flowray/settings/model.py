@@ -4,7 +4,9 @@ it does.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -169,11 +171,34 @@ class FileSink(Model):
     append: bool = False
 
 
+def _location(value: Any) -> str:
+    text = str(value) if isinstance(value, Path) else value
+    if not isinstance(text, str) or not text:
+        raise ValueError("a local directory, or a URI such as s3://bucket/prefix?region=eu-west-1")
+    if "://" in text:
+        from flowray.filesystems import check_uri
+
+        check_uri(text)
+    return text
+
+
+Location = Annotated[str, BeforeValidator(_location)]
+"""A local directory, or a URI of pyarrow.fs."""
+
+
 class State(Model):
     """Where checkpoints and templates are kept."""
 
-    path: Path = Path("data/state")
+    path: Location = "data/state"
     checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
+
+    @property
+    def local(self) -> Path:
+        """A directory of this machine for what is about this machine: `path` if it is local."""
+        if "://" not in self.path:
+            return Path(self.path).expanduser()
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - raises nothing
+        return Path(home) / "flowray" / hashlib.sha256(self.path.encode()).hexdigest()[:16]
 
 
 class Cluster(Model):

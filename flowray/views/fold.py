@@ -260,10 +260,13 @@ class Fold:
         elsewhere = len(self) - len(table)
         return self.max_keys - elsewhere, 2 * self.max_keys - elsewhere
 
-    def value(self, name: str) -> Words:
-        """A value (len,) of all rows, in their order; a copy. Raises KeyError."""
-        place = {f.name: i for i, f in enumerate(self.values)}[name]
-        return np.concatenate([table.values(place) for table in self._tables])
+    def sums(self) -> dict[str, Words]:
+        """Values (len,) of all rows that add up, in their order, by name; copies."""
+        names = [f.name for f in self.values if f.merge is Merge.SUM]
+        places = [i for i, f in enumerate(self.values) if f.merge is Merge.SUM]
+        # A row is read from memory once.
+        parts = [t.rows[: len(t)].take(np.add(places, t.shape.words), 1) for t in self._tables]
+        return dict(zip(names, np.concatenate(parts).T.copy(), strict=True))
 
     def export(self, chosen: npt.NDArray[np.intp] | None = None) -> tuple[Columns, Words]:
         """All rows, or those `chosen` (ascending): columns of keys, values and `_records`, and the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -55,17 +56,23 @@ def counters_of(plan: ViewPlan) -> tuple[Field, ...]:
 
 def totals(plan: ViewPlan, fold: Fold, start: int, revision: int) -> Totals:
     """The sums of a window."""
+    return _totals(plan, fold.sums(), len(fold), start, revision)
+
+
+def _totals(
+    plan: ViewPlan, values: Mapping[str, Words], rows: int, start: int, revision: int
+) -> Totals:
     assert plan.windows is not None
-    sums = {f.name: int(fold.value(f.name).sum()) for f in counters_of(plan)}
-    return Totals(start, start + plan.windows.width, revision, len(fold), sums)
+    sums = {name: int(v.sum()) for name, v in values.items()}
+    return Totals(start, start + plan.windows.width, revision, rows, sums)
 
 
 def leading(
     plan: ViewPlan, fold: Fold, start: int, revision: int, n: int, texts: Interner
 ) -> Leading:
     """The n first rows of a window by each counter. Which of equal rows are last is as it comes."""
-    names = [f.name for f in counters_of(plan)]
-    first = {name: _most(fold.value(name), n) for name in names}
+    values = fold.sums()
+    first = {name: _most(v, n) for name, v in values.items()}
     chosen = np.unique(np.concatenate([*first.values(), np.empty(0, np.intp)]))
     columns, words = fold.export(chosen)
     others = is_others(words)
@@ -78,7 +85,7 @@ def leading(
     for name, rows in first.items():
         at = np.searchsorted(chosen, rows)
         order[name] = at[np.lexsort((ids[at], columns[name][at]))[::-1]]
-    return Leading(totals(plan, fold, start, revision), table, ids, order)
+    return Leading(_totals(plan, values, len(fold), start, revision), table, ids, order)
 
 
 def _most(values: Words, n: int) -> Rows:

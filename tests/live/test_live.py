@@ -226,7 +226,8 @@ def test_nobody_sees_half_a_generation(server: RedisServer) -> None:
         live.offer(records=200, seed=turn)
         live.write()
         # A generation is there until the next but one: whoever is slower looks again.
-        wait_for(lambda enough=len(seen) + 2: len(seen) >= enough, "reading")
+        enough = len(seen) + 2
+        wait_for(lambda: len(seen) >= enough, "reading")  # noqa: B023 - it is called here
     stop.set()
     reader.join()
     assert wrong == []
