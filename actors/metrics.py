@@ -53,7 +53,7 @@ AGGREGATOR: tuple[Metric, ...] = (
     Metric("flowray_aggregator_errors_total", "counter", "errors", "Ticks that failed."),
     Metric("flowray_aggregator_cpu_seconds_total", "counter", "cpu_seconds", "CPU of the process."),
     Metric("flowray_live_writes_total", "counter", "live_writes", "Live views written to Redis."),
-    Metric("flowray_live_failures_total", "counter", "live_failures", "Writes that Redis lacks."),
+    Metric("flowray_live_failures_total", "counter", "live_failures", "Such writes that failed."),
     Metric("flowray_live_cpu_seconds_total", "counter", "live_cpu_seconds", "CPU of these writes."),
     Metric("flowray_live_down", "gauge", "live_down", "1 while Redis does not take live views."),
     Metric("flowray_outstanding_commits", "gauge", "outstanding", "Commits that a sink lacks."),

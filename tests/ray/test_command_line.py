@@ -51,7 +51,7 @@ def test_up_and_down_and_everything_between(
             [*COMMAND, "up", *option], stdout=subprocess.PIPE, stderr=errors, text=True
         )
     try:
-        ready = wait_for(lambda: up.poll() is not None or "ready" in log.read_text(), "start", 90)
+        ready = wait_for(lambda: up.poll() is not None or "ready" in log.read_text(), "start", 180)
         assert ready is True, log.read_text()
         assert up.poll() is None, log.read_text()
         assert "already" in flowray("up", *option, code=2).stderr
@@ -63,7 +63,7 @@ def test_up_and_down_and_everything_between(
             status = json.loads(flowray("status", "--json", *option).stdout)
             return sum(s["datagrams"] for s in status["shards"].values()) == sent
 
-        wait_for(arrived, "arrival")
+        wait_for(arrived, "arrival", 120)
         top = wait_for(
             lambda: json.loads(flowray("top", "hosts", "-n", "3", "--json", *option).stdout), "rows"
         )
@@ -105,7 +105,7 @@ def compare_live_views(redis: RedisServer, option: tuple[str, str], records: int
             window = client.hget("flowray:hosts:0", "newest")
             return int(client.hget(window, "flows") or 0)
 
-        wait_for(lambda: counted() == records, "live view")
+        wait_for(lambda: counted() == records, "live view", 60)
         assert client.zrange("flowray:views", 0, -1) == ["hosts"]
     top = ("top", "hosts", "-n", "5", "--by", "packets", "--json", *option)
     first = flowray(*top).stdout
@@ -113,11 +113,11 @@ def compare_live_views(redis: RedisServer, option: tuple[str, str], records: int
     redis.kill()
     assert flowray(*top).stdout == first
     assert len(json.loads(first)) == 5
-    down = wait_for(lambda: (a := aggregator())["live_down"] and a, "outage")
+    down = wait_for(lambda: (a := aggregator())["live_down"] and a, "outage", 90)
     assert down["live_error"].startswith(f"Redis at 127.0.0.1:{redis.port}/0: ")
     assert down["state"] == "healthy"
     redis.start()
-    wait_for(lambda: not aggregator()["live_down"], "recovery")
+    wait_for(lambda: not aggregator()["live_down"], "recovery", 90)
 
 
 def test_the_demo_ends_by_itself_and_balances() -> None:
