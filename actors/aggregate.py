@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from actors.metrics import AGGREGATOR, Meter
-from actors.naming import aggregate_name, as_actor
+from actors.naming import aggregate_name, as_actor, here
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
@@ -75,7 +75,7 @@ class Aggregate:
         """Figures. Raises RuntimeError if time stands still here."""
         if not self._thread.is_alive():
             raise RuntimeError("the tick thread died")
-        return self._figures()
+        return {**self._figures(), **here()}
 
     def _figures(self) -> dict[str, Any]:
         return {**self._aggregation.status(), **self._live.status()}

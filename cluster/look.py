@@ -33,6 +33,7 @@ PIPE_WIDTH = 120
 COUNTERS = ("packets", "bytes", "flows")
 IN_TITLE = "stamp_inserted"
 SHARD_COLUMNS = ("state", "datagrams", "kernel_drops", "lag_seconds", "errors", "restarts")
+NODE_COLUMNS = ("state", "address", "actors", "wanted_shards")
 RIB_COLUMNS = (
     *("state", "bgp_sessions", "bmp_sessions", "peers", "stale_peers", "routes"),
     *("snapshot_lag_seconds", "restarts"),
@@ -68,6 +69,10 @@ def status(config: Path | None, *, as_json: bool) -> None:
         typer.echo(json.dumps(found))
         return
     console = _console()
+    if len(found["nodes"]) > 1:
+        console.print(_members("node", found["nodes"], NODE_COLUMNS))
+    for line in found["waiting"]:
+        console.print(line, style="yellow")
     console.print(_members("shard", found["shards"], SHARD_COLUMNS))
     if found["ribs"]:
         console.print(_members("rib group", found["ribs"], RIB_COLUMNS))
