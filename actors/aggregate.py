@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import pyarrow as pa
 import ray
 
 from actors.metrics import AGGREGATOR, Meter
@@ -13,12 +12,14 @@ from actors.naming import aggregate_name, as_actor, here
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
+from flowray.live.publish import LivePublisher
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
 from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.checkpoint import Checkpoint
+from flowray.views.leading import Leading
 from flowray.views.view import Partial
 
 TICK_SECONDS = 0.2
@@ -42,9 +43,11 @@ class Aggregate:
             interval_ns=settings.state.checkpoint,
         )
         tags = {"view": view, "partition": str(partition)}
-        self._meter = Meter(AGGREGATOR, tags, self._aggregation.status)
+        self._live = LivePublisher(program, view, partition, self._aggregation)
+        self._meter = Meter(AGGREGATOR, tags, self._figures)
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
         self._thread.start()
+        self._live.start()
         search_seldom()
 
     def __repr__(self) -> str:
@@ -72,7 +75,10 @@ class Aggregate:
         """Figures. Raises RuntimeError if time stands still here."""
         if not self._thread.is_alive():
             raise RuntimeError("the tick thread died")
-        return {**self._aggregation.status(), **here()}
+        return {**self._figures(), **here()}
+
+    def _figures(self) -> dict[str, Any]:
+        return {**self._aggregation.status(), **self._live.status()}
 
     @ray.method(concurrency_group="control")
     def ledger(self) -> Snapshot:
@@ -80,16 +86,17 @@ class Aggregate:
         return self._aggregation.ledger()
 
     @ray.method(concurrency_group="control")
-    def newest(self, n: int, by: str) -> pa.Table | None:
-        """The first n rows of the newest open window by a counter."""
-        return self._aggregation.newest(n, by)
+    def leading(self, n: int) -> list[Leading]:
+        """The first rows of the newest open window, if there is one."""
+        return self._aggregation.leading(n, windows=1)
 
     def finish(self) -> dict[str, Any]:
         """Close every window and checkpoint; the last figures."""
         self._stop.set()
         self._aggregation.finish()
+        self._live.stop()
         self._meter.flush()
-        return {**self._aggregation.status(), "ledger": self._aggregation.ledger()}
+        return {**self._figures(), "ledger": self._aggregation.ledger()}
 
     def close_accounts(self) -> None:
         """End a run whose records are all committed."""

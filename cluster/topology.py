@@ -38,11 +38,16 @@ def absolute(settings: Settings) -> Settings:
         archive = archive.model_copy(update={"path": archive.path.absolute()})
     told = {"join": join.model_copy(update=files), "rpki": rpki, "archive": archive}
     routes = settings.routes.model_copy(update=told)
+    redis = settings.redis
+    if redis is not None:
+        files = {name: path.absolute() for name, path in redis if isinstance(path, Path)}
+        redis = redis.model_copy(update=files)
     maps = {name: path.absolute() for name, path in settings.maps if isinstance(path, Path)}
     return settings.model_copy(
         update={
             "listen": listen,
             "routes": routes,
+            "redis": redis,
             "state": settings.state.model_copy(
                 update={"path": _absolute_location(settings.state.path)}
             ),

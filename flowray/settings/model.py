@@ -21,6 +21,7 @@ from pydantic import (
 from flowray.settings.base import Model, Name, Prefix, UdpUrl, misplaced
 from flowray.settings.cluster import Cluster
 from flowray.settings.quantities import Duration, Octets
+from flowray.settings.redis import Live, Redis
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
 
 
@@ -185,6 +186,8 @@ class Settings(Model):
     routes: Routes = Routes()
     views: list[View] = Field(min_length=1)
     sinks: dict[Name, FileSink] = {}
+    redis: Redis | None = None
+    live: Live = Live()
     state: State = State()
     cluster: Cluster = Cluster()
 
