@@ -89,6 +89,7 @@ class RouteService:
                 lambda question: self.look(lambda collector: question(collector.rib)),
                 labels.of,
                 self._history.at,
+                lambda: self._collector.payloads,
             ),
         )
         self._saved = -1
