@@ -190,6 +190,7 @@ class State(Model):
 
     path: Location = "data/state"
     checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
+    outbox_limit: Annotated[Octets, Field(ge=1)] = 1 << 30
 
     @property
     def local(self) -> Path:

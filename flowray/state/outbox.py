@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -240,6 +239,15 @@ class Outbox:
 
             if self._threads:
                 self._passed.wait_for(answered, seconds)
+
+    def settle(self, seconds: float) -> None:
+        """Wait until the sinks that do not refuse have taken what is there."""
+        with self._passed:
+            if self._threads:
+                lanes = self._lanes.values()
+                self._passed.wait_for(
+                    lambda: all(lane.refused or not lane.queue for lane in lanes), seconds
+                )
 
     def close(self) -> None:
         """End the threads and close the sinks. What waits is in the store if a checkpoint is."""
