@@ -17,6 +17,7 @@ from flowray.ingest.warm import warm_aggregator
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
+from flowray.state.snapshots import seed_of, snapshots_of
 from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.checkpoint import Checkpoint
@@ -42,6 +43,8 @@ class Aggregate:
             checkpoint=Checkpoint(store, f"checkpoints/{view}-{partition}.checkpoint"),
             interval_ns=settings.state.checkpoint,
             outbox_limit=settings.state.outbox_limit,
+            snapshots=snapshots_of(settings),
+            start_from=seed_of(settings, view, partition),
         )
         self._aggregation.start()
         tags = {"view": view, "partition": str(partition)}

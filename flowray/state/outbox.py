@@ -184,7 +184,7 @@ class Outbox:
         while lane.queue and not (self._stop.is_set() and self._threads):
             entry = lane.queue[0]
             try:
-                lane.sink.commit(entry.commit, self._table(entry))
+                lane.sink.commit(entry.commit, self.table(entry))
             except CheckpointError as error:
                 # Its rows are gone; the ledger will not balance, and say so.
                 self.unreadable += 1
@@ -211,7 +211,8 @@ class Outbox:
             if not lost:
                 self._on_taken(entry)
 
-    def _table(self, entry: Entry) -> pa.Table:
+    def table(self, entry: Entry) -> pa.Table:
+        """Its rows. Raises CheckpointError if they are gone, OSError."""
         table = entry.table
         if table is not None:
             return table
@@ -291,9 +292,13 @@ class Outbox:
             self._store.delete(self._place(number))
             self._stored.discard(number)
 
-    def restore(self, described: Iterable[dict[str, Any]]) -> None:
+    def restore(
+        self,
+        described: Iterable[dict[str, Any]],
+        tables: Mapping[int, pa.Table] | None = None,
+    ) -> None:
         """Go on with what a checkpoint lists, offering what waits for a sink that is gone to all of
-        the view's sinks. Raises OSError.
+        the view's sinks. Rows are in the store, or in `tables` by number.
         """
         with self.lock:
             for row in described:
@@ -309,7 +314,11 @@ class Outbox:
                 )
                 if not entry.waiting <= self._lanes.keys():
                     entry.waiting = set(self._lanes)
-                self._stored.add(entry.number)
+                if tables is None:
+                    self._stored.add(entry.number)
+                else:
+                    entry.table = tables[entry.number]
+                self._next = max(self._next, entry.number + 1)
                 self._enqueue(entry)
 
     def find(self, *, tidy: bool) -> None:
@@ -320,7 +329,7 @@ class Outbox:
             return
         names = self._store.names(self._folder)
         numbers = {int(PurePosixPath(n).stem) for n in names if n.endswith(_SUFFIX)}
-        self._next = max(numbers | self._stored, default=0) + 1
+        self._next = max(self._next, max(numbers, default=0) + 1)
         if tidy:
             for number in numbers - self._stored:
                 self._store.delete(self._place(number))

@@ -368,6 +368,19 @@ class Aggregator:
         table = to_arrow(columns, columns.layout.names, self._texts)
         return table.append_column(OTHERS, pa.array(is_others(window)))
 
+    def adopt(
+        self,
+        description: dict[str, Any],
+        tables: dict[str, pa.Table],
+        outbox: Mapping[int, pa.Table],
+    ) -> None:
+        """Go on from the state of another run: with accounts of our own, in which what is open
+        there is `restored`.
+        """
+        self.restore(description, tables, outbox)
+        self.close_accounts()
+        self.accounts[ViewAccount.RESTORED] = self.open_records
+
     def acknowledge(self, description: dict[str, Any]) -> None:
         """Note that a state was stored: what it holds may be forgotten by the shards."""
         for shard, incarnation, sequence, _ in description["received"]:
@@ -375,8 +388,13 @@ class Aggregator:
             if received is not None:
                 received.acknowledged = max(received.acknowledged, sequence)
 
-    def restore(self, description: dict[str, Any], tables: dict[str, pa.Table]) -> None:
-        """Go on from a stored state, whose outbox is in the store. Raises OSError."""
+    def restore(
+        self,
+        description: dict[str, Any],
+        tables: dict[str, pa.Table],
+        outbox: Mapping[int, pa.Table] | None = None,
+    ) -> None:
+        """Go on from a stored state. The rows of its outbox are in the store, or in `outbox`."""
         for shard, incarnation, sequence, watermark in description["received"]:
             received = self._received_of(shard, incarnation)
             received.sequence = received.acknowledged = sequence
@@ -390,4 +408,4 @@ class Aggregator:
         self.committed.update(description["committed"])
         self._closed_until = description["closed_until"]
         self._closed_early = {(start, revision) for start, revision in description["closed_early"]}
-        self.outbox.restore(description["outbox"])
+        self.outbox.restore(description["outbox"], outbox)

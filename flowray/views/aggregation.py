@@ -21,6 +21,7 @@ from flowray.clock import Clock, wall_clock
 from flowray.ingest.ledger import Snapshot, ViewAccount
 from flowray.sinks.base import Sink
 from flowray.state.outbox import OUTBOX_LIMIT
+from flowray.state.snapshots import Part, Seed, SnapshotError, Snapshots
 from flowray.state.store import patiently
 from flowray.views.aggregate import END_OF_INPUT, Aggregator
 from flowray.views.checkpoint import Checkpoint, CheckpointError, State
@@ -78,9 +79,13 @@ class Aggregation:
         checkpoint: Checkpoint | None = None,
         interval_ns: int = 5_000_000_000,
         outbox_limit: int = OUTBOX_LIMIT,
+        snapshots: Snapshots | None = None,
+        start_from: Seed | None = None,
         clock: Clock = wall_clock,
     ) -> None:
-        """Go on from the checkpoint, if there is one; waits for a state store that is away."""
+        """Go on from the checkpoint, or from what `start_from` reads if there is none; waits for a
+        state store that is away. Raises SnapshotError.
+        """
         store = None if checkpoint is None else checkpoint.place
         self._aggregator = Aggregator(
             plan, sinks, partition, store=store, outbox_limit=outbox_limit
@@ -96,6 +101,8 @@ class Aggregation:
         self._changed = False
         self._store_at = clock() + self._interval_ns
         self._failures = 0
+        self._snapshots = snapshots
+        self._snapshot_at = 0
         self.checkpoints = 0
         self.checkpoint_octets = 0
         self.errors = 0
@@ -103,7 +110,7 @@ class Aggregation:
         self.partials = 0
         self.refused = 0
         self.merge_seconds = 0.0
-        self.restored = self._restore()
+        self.restored = self._restore(start_from)
 
     @property
     def plan(self) -> ViewPlan:
@@ -123,7 +130,7 @@ class Aggregation:
         windows = [w.width, w.offset, w.lateness] if w else None
         return [FORM, plan.name, plan.partitions, [f.name for f in plan.fields], windows]
 
-    def _restore(self) -> bool:
+    def _restore(self, start_from: Seed | None) -> bool:
         checkpoint = self._checkpoint
         if checkpoint is None:
             return False
@@ -139,9 +146,18 @@ class Aggregation:
             self._failed("checkpoint", error)
             log.error("%s; it is kept as %s", error, aside)  # noqa: TRY400
             state = None
+        if state is None and start_from is not None:
+            part = patiently(what, start_from)
+            if part is not None:
+                self._adopt(part)
         # Without a checkpoint what an earlier one listed may still be of use to somebody.
         patiently(what, lambda: outbox.find(tidy=state is not None))
         return state is not None
+
+    def _adopt(self, part: Part) -> None:
+        if part.manifest["shape"] != self._shape():
+            raise SnapshotError(f"view {self.plan.name}: the snapshot is of another form of it")
+        self._aggregator.adopt(*part.state, part.outbox)
 
     def _fitting(self, state: State) -> State:
         if state[0]["shape"] != self._shape():
@@ -166,7 +182,7 @@ class Aggregation:
             except OSError:
                 self._changed = self._changed or changed
                 self._failures += 1
-                pause_ns = min(FIRST_PAUSE_NS << self._failures, LONGEST_PAUSE_NS)
+                pause_ns = min(FIRST_PAUSE_NS << min(self._failures, 10), LONGEST_PAUSE_NS)
                 self._store_at = self._clock() + pause_ns
                 raise
             with self._lock:
@@ -257,13 +273,38 @@ class Aggregation:
             return closed
 
     def keep(self) -> None:
-        """Checkpoint if it is time. What goes wrong is counted and tried again, ever later."""
-        if self._clock() < self._store_at:
-            return
+        """Checkpoint and add to a snapshot if it is time. What goes wrong is counted and tried
+        again, ever later.
+        """
         try:
-            self._store()
+            if self._clock() >= self._store_at:
+                self._store()
         except Exception as error:  # noqa: BLE001 - it is tried again
             self._failed("checkpoint", error)
+        now = self._clock()
+        if self._snapshots is not None and now >= self._snapshot_at and self._snapshots.due(now):
+            try:
+                self._snapshot(self._snapshots, now)
+            except Exception as error:  # noqa: BLE001 - it is tried again
+                self._snapshot_at = now + LONGEST_PAUSE_NS
+                self._failed("snapshot", error)
+
+    def _snapshot(self, snapshots: Snapshots, now: int) -> None:
+        """Write our part of a snapshot. Raises OSError."""
+        a = self._aggregator
+        with self._storing:  # which removes from the outbox what it has read here
+            with self._lock, a.outbox.lock:
+                state = a.state()
+                listed = a.outbox.entries()
+                told = {
+                    "view": self.plan.name,
+                    "partition": self.partition,
+                    "shape": self._shape(),
+                    "ledger": self.ledger()["views"][self.plan.name],
+                    "sinks": a.outbox.report(),
+                }
+            outbox = {entry.number: a.outbox.table(entry) for entry in listed}
+        snapshots.write(now, Part(told, state, outbox))
 
     def _failed(self, what: str, error: Exception) -> None:
         self.errors += 1
@@ -349,6 +390,8 @@ class Aggregation:
             "last_sink_error": a.last_sink_error,
             "checkpoints": self.checkpoints,
             "checkpoint_octets": self.checkpoint_octets,
+            "snapshots": self._snapshots.written if self._snapshots else 0,
+            "snapshot_octets": self._snapshots.octets if self._snapshots else 0,
             "errors": self.errors,
             "last_error": self.last_error,
             "behind_seconds": round((self._clock() - least) / 1e9, 3) if running else None,
