@@ -57,6 +57,8 @@ AGGREGATOR: tuple[Metric, ...] = (
     Metric("flowray_live_cpu_seconds_total", "counter", "live_cpu_seconds", "CPU of these writes."),
     Metric("flowray_live_down", "gauge", "live_down", "1 while Redis does not take live views."),
     Metric("flowray_outstanding_commits", "gauge", "outstanding", "Commits that a sink lacks."),
+    Metric("flowray_outbox_octets", "gauge", "outbox_octets", "What waits for sinks."),
+    Metric("flowray_partials_refused_total", "counter", "refused", "Outbox full: shards wait."),
     Metric("flowray_open_windows", "gauge", "open_windows", "Windows not closed yet."),
     Metric("flowray_open_records", "gauge", "open_records", "Records in them."),
     Metric("flowray_behind_seconds", "gauge", "behind_seconds", "Age of the least watermark."),
