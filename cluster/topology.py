@@ -57,6 +57,8 @@ def absolute(settings: Settings) -> Settings:
 
 def _absolute_state(state: State) -> State:
     update: dict[str, Any] = {"path": _absolute_location(state.path)}
+    if state.ring is not None:
+        update["ring"] = state.ring.expanduser().absolute()
     if state.snapshots is not None and state.snapshots.path is not None:
         path = {"path": _absolute_location(state.snapshots.path)}
         update["snapshots"] = state.snapshots.model_copy(update=path)
