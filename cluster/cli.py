@@ -305,9 +305,19 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -
 def schema(
     config: Config = None,
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/fields.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page of docs.")] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="List metrics instead.")] = False,
 ) -> None:
-    """List the fields that views may name."""
+    """List the fields that views may name, or the metrics that are exported."""
+    if metrics:
+        from cluster.metrics import markdown as metrics_page
+        from cluster.metrics import rows as metric_rows
+
+        found = metric_rows()
+        lines = "\n".join(f"{m['name']:42} {m['kind']:8} {m['description']}" for m in found)
+        page_or_lines = metrics_page() if markdown else lines + "\n"
+        typer.echo(json.dumps(found) if as_json else page_or_lines, nl=as_json)
+        return
     from cluster.schema import markdown as page
     from cluster.schema import rows, text
     from flowray.fields import REGISTRY

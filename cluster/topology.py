@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actors.plan import Plan
+from cluster.api import Api
 from flowray.filesystems import is_uri
 from flowray.settings.cluster import PLACEHOLDER
 from flowray.settings.compile import Program
@@ -20,7 +21,7 @@ def plan_of(program: Program, file: str, cores: int | None = None) -> Plan:
     settings = absolute(program.settings)
     shards = max((cores or os.cpu_count() or 1) - 1, 1)
     places = tuple((plan.name, p) for plan in program.views for p in range(plan.partitions))
-    return Plan(settings, file, places, shards)
+    return Plan(settings, file, places, shards, Api(settings, file))
 
 
 def absolute(settings: Settings) -> Settings:
@@ -98,6 +99,7 @@ def with_ports(settings: Settings) -> Settings:
         for group in settings.routes.groups
     ]
     glass = settings.routes.looking_glass
+    gateway = {name: _with_tcp_port(a) for name, a in settings.gateway if a}
     changed = {"groups": groups, "looking_glass": glass and _with_tcp_port(glass)}
     routes = settings.routes.model_copy(update=changed)
     rules = [
@@ -108,6 +110,7 @@ def with_ports(settings: Settings) -> Settings:
         update={
             "listen": listen.model_copy(update=update),
             "routes": routes,
+            "gateway": settings.gateway.model_copy(update=gateway),
             "cluster": settings.cluster.model_copy(update={"nodes": rules}),
         }
     )

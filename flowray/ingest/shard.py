@@ -22,6 +22,7 @@ from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.following import Follower, Routes
 from flowray.ingest.knowledge import Entry, Outbox, from_entry, to_entry
 from flowray.ingest.ledger import Snapshot
+from flowray.ingest.movements import LedgerMovements, Movements
 from flowray.ingest.receive import Receiver
 from flowray.ingest.ring import Ring
 from flowray.ingest.succession import Cuts, collector_of
@@ -98,6 +99,9 @@ class Shard:
         groups = [group.name for group in program.settings.route_groups]
         self._follower = None if routes is None else Follower(routes, groups)
         self._receiver: Receiver | None = None
+        self._movements = LedgerMovements(
+            self._collector.ledger, self._collector.exporters, program.settings.metrics.exporters
+        )
         self._interval = program.settings.cluster.hand_over / 1e9
         self._memory = program.settings.cluster.shard_memory
         self._requests: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
@@ -434,6 +438,10 @@ class Shard:
         """The accounts, as they are between two batches."""
         return self._ask(self._collector.snapshot)
 
+    def movements(self) -> Movements:
+        """What moved in the ledger since the last call, for metrics."""
+        return self._ask(self._movements.take)
+
     def figures(self) -> dict[str, Any]:
         """Everything, the ledger included, as it is between two batches."""
         return self._ask(
@@ -458,6 +466,7 @@ class Shard:
             "octets": r.octets if r else 0,
             "refused": r.refused if r else 0,
             "kernel_drops": sum(r.kernel_drops.values()) if r else 0,
+            "drops_by_socket": r.kernel_drops if r else {},
             "buffer_full": round(r.full, 3) if r else 0.0,
             "exporters": len(c.exporters) - 1,
             "exporters_not_told_apart": c.exporters.overflowed,

@@ -20,6 +20,7 @@ from pydantic import (
 
 from flowray.settings.base import Model, Name, Prefix, UdpUrl, misplaced
 from flowray.settings.cluster import Cluster
+from flowray.settings.operations import Gateway, Logs, Metrics
 from flowray.settings.quantities import Duration, Octets
 from flowray.settings.redis import Live, Redis
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
@@ -211,6 +212,9 @@ class Settings(Model):
     live: Live = Live()
     state: State = State()
     cluster: Cluster = Cluster()
+    metrics: Metrics = Metrics()
+    gateway: Gateway = Gateway()
+    logs: Logs = Logs()
 
     @model_validator(mode="before")
     @classmethod
