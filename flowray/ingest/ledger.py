@@ -153,6 +153,7 @@ class Ledger:
             name: np.array([row.get(a.label, 0) for a in ViewAccount], np.int64)
             for name, row in views.items()
         }
+
     def counts(self) -> Counts:
         """A copy of the accounts (Account, exporter)."""
         return self._counts.copy()

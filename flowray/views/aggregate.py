@@ -10,14 +10,9 @@ up and came back) go to its next revision.
 from __future__ import annotations
 
 import zlib
-<<<<<<< HEAD
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-=======
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
->>>>>>> hS
 from typing import Any
 
 import numpy as np
