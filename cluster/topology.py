@@ -43,6 +43,10 @@ def absolute(settings: Settings) -> Settings:
     if redis is not None:
         files = {name: path.absolute() for name, path in redis if isinstance(path, Path)}
         redis = redis.model_copy(update=files)
+    kept = settings.archive
+    if kept is not None:
+        places = {"path": _absolute_location(kept.path), "spool": kept.spool.absolute()}
+        kept = kept.model_copy(update=places)
     maps = {name: path.absolute() for name, path in settings.maps if isinstance(path, Path)}
     return settings.model_copy(
         update={
@@ -50,6 +54,7 @@ def absolute(settings: Settings) -> Settings:
             "routes": routes,
             "redis": redis,
             "state": _absolute_state(settings.state),
+            "archive": kept,
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},
         }

@@ -17,6 +17,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from flowray.archive.recorder import RecordedCollector, collectors_of
 from flowray.clock import Clock, Rising, wall_clock
 from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.following import Follower, Routes
@@ -88,7 +89,9 @@ class Shard:
         self._listen = listen if listen is not None else program.settings.listen.flows
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
-        self._collector = collector_of(program, name, f"{clock():016x}", ring)
+        life = f"{clock():016x}"
+        make = collectors_of(program, name, life, self._listen, self._clock)
+        self._collector = collector_of(program, make, ring)
         self._ring = ring
         self._cuts: Cuts | None = None
         # Numbered, but not committed to the ring: not to be sent yet.
@@ -223,6 +226,8 @@ class Shard:
         self._ask_now.set()
         for thread in self._threads:
             thread.join(5)
+        if isinstance(self._collector, RecordedCollector):
+            self._collector.archive.close()
 
     def check(self) -> None:
         """Raises RuntimeError if the shard does not do its work."""
@@ -473,6 +478,7 @@ class Shard:
             "templates": len(c.decoder.templates),
             "installed": self.installed,
             **self._route_figures(),
+            "archive": c.archive.status() if isinstance(c, RecordedCollector) else None,
             "pending_rows": c.pending_rows,
             "octets_held": c.nbytes,
             "full_seconds": round(self._full_seconds, 3),
