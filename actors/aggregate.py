@@ -10,10 +10,11 @@ import pyarrow as pa
 import ray
 
 from actors.metrics import AGGREGATOR, Meter
-from actors.naming import aggregate_name, as_actor
+from actors.naming import aggregate_name, as_actor, here
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
+from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
@@ -32,6 +33,7 @@ class Aggregate:
     def __init__(self, settings: Settings, file: str, view: str, partition: int) -> None:
         self._name = aggregate_name(view, partition)
         self._stop = threading.Event()
+        configure(self._name, settings.logs)
         program = compile_settings(settings, file)
         plan = next(p for p in program.views if p.name == view)
         warm_aggregator(program, view)
@@ -86,7 +88,7 @@ class Aggregate:
         for thread in self._threads:
             if not thread.is_alive() and not self._stop.is_set():
                 raise RuntimeError(f"the thread {thread.name} died")
-        return self._aggregation.status()
+        return {**self._aggregation.status(), **here()}
 
     @ray.method(concurrency_group="control")
     def ledger(self) -> Snapshot:

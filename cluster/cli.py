@@ -79,7 +79,11 @@ def replay(
 def up(
     config: Config = None,
     address: Annotated[
-        str | None, typer.Option(help="A Ray cluster that runs already; else one of its own.")
+        str | None,
+        typer.Option(
+            help="A Ray cluster that runs already (or RAY_ADDRESS, or cluster.address);"
+            " else one of its own."
+        ),
     ] = None,
     from_state: Annotated[
         str | None,
@@ -102,11 +106,18 @@ def down(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def drain(config: Config = None, as_json: Json = False) -> None:
+def drain(
+    config: Config = None,
+    node: Annotated[
+        str | None,
+        typer.Option(help="Empty this node alone: others take over first, nothing is lost."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Stop receiving, close all windows, commit them; `flowray down` ends it."""
     from cluster.up import drain as run
 
-    run(config, as_json=as_json)
+    run(config, node, as_json=as_json)
 
 
 @app.command()
@@ -294,9 +305,19 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -
 def schema(
     config: Config = None,
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/fields.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page of docs.")] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="List metrics instead.")] = False,
 ) -> None:
-    """List the fields that views may name."""
+    """List the fields that views may name, or the metrics that are exported."""
+    if metrics:
+        from cluster.metrics import markdown as metrics_page
+        from cluster.metrics import rows as metric_rows
+
+        found = metric_rows()
+        lines = "\n".join(f"{m['name']:42} {m['kind']:8} {m['description']}" for m in found)
+        page_or_lines = metrics_page() if markdown else lines + "\n"
+        typer.echo(json.dumps(found) if as_json else page_or_lines, nl=as_json)
+        return
     from cluster.schema import markdown as page
     from cluster.schema import rows, text
     from flowray.fields import REGISTRY

@@ -20,11 +20,11 @@ from rich.live import Live as Screen
 from rich.table import Table
 
 from actors.naming import NAMESPACE, TEMPLATES, aggregate_name
+from cluster.accounts import ledger_tables, live_problems, warnings
 from cluster.replay import load_program
 from cluster.runtime import supervisor
 from cluster.topology import absolute
 from flowray.errors import FlowrayError
-from flowray.ingest.ledger import problems, totals
 from flowray.settings.compile import Program
 from flowray.sinks.render import render
 from flowray.views.view import WINDOW
@@ -35,6 +35,7 @@ REFRESH_SECONDS = 1.0
 PIPE_WIDTH = 120
 COUNTERS = ("packets", "bytes", "flows")
 SHARD_COLUMNS = ("state", "datagrams", "kernel_drops", "lag_seconds", "errors", "restarts")
+NODE_COLUMNS = ("state", "address", "actors", "wanted_shards")
 RIB_COLUMNS = (
     *("state", "bgp_sessions", "bmp_sessions", "peers", "stale_peers", "routes"),
     *("snapshot_lag_seconds", "restarts"),
@@ -75,11 +76,17 @@ def status(config: Path | None, *, as_json: bool) -> None:
         typer.echo(json.dumps(found))
         return
     console = _console()
+    if len(found["nodes"]) > 1:
+        console.print(_members("node", found["nodes"], NODE_COLUMNS))
+    for line in found["waiting"]:
+        console.print(line, style="yellow")
     console.print(_members("shard", found["shards"], SHARD_COLUMNS))
     if found["ribs"]:
         console.print(_members("rib group", found["ribs"], RIB_COLUMNS))
     console.print(_members("aggregator", found["aggregators"], AGGREGATOR_COLUMNS))
     console.print(f"templates and facts: {found['templates'].get('entries', 'unknown')}")
+    for line, style in warnings(found):
+        console.print(line, style=style)
     for event in found["events"][-5:]:
         console.print(event, style="dim")
 
@@ -90,7 +97,8 @@ def _members(title: str, members: dict[str, Any], columns: tuple[str, ...]) -> T
     for column in columns:
         table.add_column(column.replace("_", " "))
     wrong = {
-        n: m["error"] or m.get("last_sink_error") or m.get("last_error") for n, m in members.items()
+        n: m.get("error") or m.get("last_sink_error") or m.get("last_error")
+        for n, m in members.items()
     }
     if any(wrong.values()):
         table.add_column("what is wrong", overflow="fold")
@@ -134,33 +142,17 @@ def ledger(config: Path | None, *, as_json: bool) -> None:
     with _connected(config) as (_, actor):
         found = _get(actor.ledger.remote())
     if as_json:
-        typer.echo(json.dumps(found))
+        wrong = live_problems(found)
+        typer.echo(json.dumps({**found, "balanced": not wrong, "problems": wrong}))
         return
     console = _console()
-    exporters = Table("exporter", "account", "count")
-    for address, accounts in sorted(found["exporters"].items()):
-        for account, n in accounts.items():
-            exporters.add_row(address, account, str(n))
-    console.print(exporters)
-    views = Table("view", "account", "count")
-    for view, accounts in found["views"].items():
-        for account, n in accounts.items():
-            views.add_row(view, account, str(n))
-    console.print(views)
-    for line in live_problems(found):
+    for table in ledger_tables(found):
+        console.print(table)
+    wrong = live_problems(found)
+    for line in wrong:
         console.print(line, style="red")
-
-
-def live_problems(found: dict[str, Any]) -> list[str]:
-    """What does not balance in accounts taken while records move: open ones are no problem."""
-    still_open = {
-        view: max(accounts.get("aggregated", 0) - accounts.get("committed", 0), 0)
-        for view, accounts in found["views"].items()
-    }
-    sums = totals(found)
-    ended = sum(sums.get(a, 0) for a in ("sets_held_decoded", "sets_expired", "sets_evicted"))
-    held = max(sums.get("sets_held", 0) - ended, 0)
-    return problems(found, held=held, open_records=still_open)
+    if not wrong:
+        console.print("it balances", style="green")
 
 
 def newest_rows(program: Program, view: str, n: int, by: str) -> tuple[pa.Table, int] | None:

@@ -9,18 +9,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actors.plan import Plan
+from cluster.api import Api
 from flowray.filesystems import is_uri
+from flowray.settings.cluster import PLACEHOLDER
 from flowray.settings.compile import Program
 from flowray.settings.model import FileSink, Settings, State
 
 
 def plan_of(program: Program, file: str, cores: int | None = None) -> Plan:
-    """The plan of a configuration; `shards: auto` is one a core less one, at least one."""
+    """The plan of a configuration."""
     settings = absolute(program.settings)
-    wanted = settings.cluster.shards
-    shards = max((cores or os.cpu_count() or 1) - 1, 1) if wanted == "auto" else wanted
+    shards = max((cores or os.cpu_count() or 1) - 1, 1)
     places = tuple((plan.name, p) for plan in program.views for p in range(plan.partitions))
-    return Plan(settings, file, places, shards)
+    return Plan(settings, file, places, shards, Api(settings, file))
 
 
 def absolute(settings: Settings) -> Settings:
@@ -91,10 +92,20 @@ def with_ports(settings: Settings) -> Settings:
         for group in settings.routes.groups
     ]
     glass = settings.routes.looking_glass
+    gateway = {name: _with_tcp_port(a) for name, a in settings.gateway if a}
     changed = {"groups": groups, "looking_glass": glass and _with_tcp_port(glass)}
     routes = settings.routes.model_copy(update=changed)
+    rules = [
+        rule.model_copy(update={"listen": [_with_port(url) for url in rule.listen]})
+        for rule in settings.cluster.nodes
+    ]
     return settings.model_copy(
-        update={"listen": listen.model_copy(update=update), "routes": routes}
+        update={
+            "listen": listen.model_copy(update=update),
+            "routes": routes,
+            "gateway": settings.gateway.model_copy(update=gateway),
+            "cluster": settings.cluster.model_copy(update={"nodes": rules}),
+        }
     )
 
 
@@ -107,8 +118,16 @@ def _with_port(url: str, kind: int = socket.SOCK_DGRAM) -> str:
     if parts.port:
         return url
     host = parts.hostname or "::"
+    if PLACEHOLDER.search(host):
+        # Which address that will be is known on the node alone: free on all here is a good guess.
+        return url[: -len(":0")] + f":{_free_port('::', kind)}"
+    port = _free_port(host, kind)
+    return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"
+
+
+def _free_port(host: str, kind: int) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, kind) as probe:
         probe.bind((host, 0))
-        port = probe.getsockname()[1]
-    return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"
+        port: int = probe.getsockname()[1]
+    return port

@@ -23,6 +23,7 @@ from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.following import Follower, Routes
 from flowray.ingest.knowledge import Entry, from_entry, to_entry
 from flowray.ingest.ledger import Snapshot
+from flowray.ingest.movements import LedgerMovements, Movements
 from flowray.ingest.receive import Receiver
 from flowray.ingest.warm import warm
 from flowray.settings.compile import Program
@@ -84,6 +85,9 @@ class Shard:
         groups = [group.name for group in program.settings.route_groups]
         self._follower = None if routes is None else Follower(routes, groups)
         self._receiver: Receiver | None = None
+        self._movements = LedgerMovements(
+            self._collector.ledger, self._collector.exporters, program.settings.metrics.exporters
+        )
         self._interval = program.settings.cluster.hand_over / 1e9
         self._memory = program.settings.cluster.shard_memory
         self._requests: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
@@ -354,6 +358,10 @@ class Shard:
         """The accounts, as they are between two batches."""
         return self._ask(self._collector.snapshot)
 
+    def movements(self) -> Movements:
+        """What moved in the ledger since the last call, for metrics."""
+        return self._ask(self._movements.take)
+
     def figures(self) -> dict[str, Any]:
         """Everything, the ledger included, as it is between two batches."""
         return self._ask(
@@ -378,6 +386,7 @@ class Shard:
             "octets": r.octets if r else 0,
             "refused": r.refused if r else 0,
             "kernel_drops": sum(r.kernel_drops.values()) if r else 0,
+            "drops_by_socket": r.kernel_drops if r else {},
             "buffer_full": round(r.full, 3) if r else 0.0,
             "exporters": len(c.exporters) - 1,
             "exporters_not_told_apart": c.exporters.overflowed,

@@ -5,15 +5,12 @@ it does.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     ValidationInfo,
@@ -21,31 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from flowray.settings.base import Model, Name, Prefix, misplaced
+from flowray.settings.base import Model, Name, Prefix, UdpUrl, misplaced
+from flowray.settings.cluster import Cluster
+from flowray.settings.operations import Gateway, Logs, Metrics
 from flowray.settings.quantities import Duration, Octets
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
-
-
-def _udp_url(value: str) -> str:
-    try:
-        url = urlsplit(value)
-        port, host = url.port, url.hostname
-        ipaddress.ip_address((host or "").split("%")[0])
-    except ValueError:
-        port = None
-    if port is None or urlsplit(value).scheme != "udp":
-        raise ValueError("udp://ADDRESS:PORT, such as udp://[::]:2055")
-    return value
-
-
-def _shards(value: Any) -> Any:
-    # Before the union is tried: its errors are told at places that no configuration has.
-    if value != "auto" and (type(value) is not int or value < 1):
-        raise ValueError("auto, or a number from 1 on")
-    return value
-
-
-UdpUrl = Annotated[str, AfterValidator(_udp_url)]
 
 
 class Listen(Model):
@@ -219,16 +196,6 @@ class State(Model):
         return Path(home) / "flowray" / hashlib.sha256(self.path.encode()).hexdigest()[:16]
 
 
-class Cluster(Model):
-    """How the work is spread over Ray actors."""
-
-    shards: Annotated[int | Literal["auto"], BeforeValidator(_shards)] = "auto"
-    hand_over: Annotated[Duration, Field(ge=1_000_000)] = 1_000_000_000
-    shard_memory: Octets = 1 << 30
-    object_store: Octets = 256 << 20
-    dashboard: bool = True
-
-
 class Settings(Model):
     """The whole configuration."""
 
@@ -240,6 +207,9 @@ class Settings(Model):
     sinks: dict[Name, FileSink] = {}
     state: State = State()
     cluster: Cluster = Cluster()
+    metrics: Metrics = Metrics()
+    gateway: Gateway = Gateway()
+    logs: Logs = Logs()
 
     @model_validator(mode="before")
     @classmethod

@@ -198,6 +198,7 @@ class RouteGroup(Model):
     bgp: TcpAddress | None = None
     bmp: TcpAddress | None = None
     looking_glass: TcpAddress | None = None
+    labels: dict[str, str] = {}
     parts: int = Field(default=1, ge=1, le=64)
     _part: int = PrivateAttr(default=0)
 

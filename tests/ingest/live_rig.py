@@ -43,9 +43,15 @@ def generated(
     return specs, batches, Truth.joined(truth)
 
 
-def send(port: int, specs: Sequence[ExporterSpec], batches: Batches, rate: float = 5000) -> int:
+def send(
+    port: int,
+    specs: Sequence[ExporterSpec],
+    batches: Batches,
+    rate: float = 5000,
+    host: str = "127.0.0.1",
+) -> int:
     """Send all from the exporters' addresses; the number of datagrams."""
-    with Sender("127.0.0.1", port, [spec.address for spec in specs]) as sender:
+    with Sender(host, port, [spec.address for spec in specs]) as sender:
         return sum(
             sender.send(payloads, exporter=index, rate=rate).sent for _, index, payloads in batches
         )
