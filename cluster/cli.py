@@ -58,7 +58,10 @@ class Format(StrEnum):
 
 @app.command()
 def replay(
-    inputs: Annotated[list[Path], typer.Argument(help="pcap or pcapng files.", show_default=False)],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="pcap, pcapng or MRT files, or an archive.", show_default=False),
+    ],
     config: Config = None,
     out: Annotated[
         Path | None, typer.Option(help="Write every view to DIR/<view>.<format> instead.")
@@ -67,12 +70,20 @@ def replay(
     workers: Annotated[
         int, typer.Option(min=0, help="Ray actors, by exporter; 0 runs in this process.")
     ] = 0,
+    begin: Annotated[
+        str, typer.Option("--from", help="Of an archive, from this time on (UTC, or 90m ago).")
+    ] = "",
+    end: Annotated[str, typer.Option("--to", help="Of an archive, before this time.")] = "",
+    exporter: Annotated[
+        list[str] | None, typer.Option(help="Of an archive, this exporter; again: another one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run captures through the configuration on capture time: the same rows as live."""
-    from cluster.replay import run
+    """Run captures or an archive through the configuration on their time: the same rows as live."""
+    from cluster.replay import Wanted, run
 
-    run(inputs, config, out, kind.value, workers, as_json=as_json)
+    wanted = Wanted(begin, end, tuple(exporter or ()))
+    run(inputs, config, out, kind.value, workers, wanted, as_json=as_json)
 
 
 @app.command()

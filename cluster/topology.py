@@ -39,12 +39,17 @@ def absolute(settings: Settings) -> Settings:
         archive = archive.model_copy(update={"path": archive.path.absolute()})
     told = {"join": join.model_copy(update=files), "rpki": rpki, "archive": archive}
     routes = settings.routes.model_copy(update=told)
+    kept = settings.archive
+    if kept is not None:
+        places = {"path": _absolute_location(kept.path), "spool": kept.spool.absolute()}
+        kept = kept.model_copy(update=places)
     maps = {name: path.absolute() for name, path in settings.maps if isinstance(path, Path)}
     return settings.model_copy(
         update={
             "listen": listen,
             "routes": routes,
             "state": _absolute_state(settings.state),
+            "archive": kept,
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},
         }

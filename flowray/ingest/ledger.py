@@ -52,6 +52,7 @@ class Account(IntEnum):
     COUNTER_BLOCKS = 24
     SETS_UNSETTLED = 25
     TEMPLATES_EXPIRED = 26
+    UNARCHIVED = 27
 
     @property
     def label(self) -> str:

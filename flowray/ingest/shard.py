@@ -17,8 +17,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from flowray.archive.recorder import RecordedCollector, collector_of
 from flowray.clock import Clock, Rising, wall_clock
-from flowray.ingest.collector import Collector
 from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.following import Follower, Routes
 from flowray.ingest.knowledge import Entry, from_entry, to_entry
@@ -78,7 +78,7 @@ class Shard:
         self._listen = listen if listen is not None else program.settings.listen.flows
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
-        self._collector = Collector(program, name, f"{clock():016x}", shared=True)
+        self._collector = collector_of(program, name, f"{clock():016x}", self._listen, self._clock)
         places = [(plan.name, p) for plan in program.views for p in range(plan.partitions)]
         self._delivery = Delivery(self._collector, transport, places)
         self._knowledge = knowledge
@@ -173,6 +173,8 @@ class Shard:
             thread.join(5)
         if self._receiver is not None:
             self._receiver.close()
+        if isinstance(self._collector, RecordedCollector):
+            self._collector.archive.close()
 
     def check(self) -> None:
         """Raises RuntimeError if the shard does not do its work."""
@@ -393,6 +395,7 @@ class Shard:
             "templates": len(c.decoder.templates),
             "installed": self.installed,
             **self._route_figures(),
+            "archive": c.archive.status() if isinstance(c, RecordedCollector) else None,
             "pending_rows": c.pending_rows,
             "octets_held": c.nbytes,
             "full_seconds": round(self._full_seconds, 3),
