@@ -74,6 +74,8 @@ AGGREGATOR: tuple[Metric, ...] = (
     Metric("flowray_aggregator_errors_total", "counter", "errors", "Ticks that failed."),
     Metric("flowray_aggregator_cpu_seconds_total", "counter", "cpu_seconds", "CPU of the process."),
     Metric("flowray_outstanding_commits", "gauge", "outstanding", "Commits that a sink lacks."),
+    Metric("flowray_outbox_octets", "gauge", "outbox_octets", "What waits for sinks."),
+    Metric("flowray_partials_refused_total", "counter", "refused", "Outbox full: shards wait."),
     Metric("flowray_open_windows", "gauge", "open_windows", "Windows not closed yet."),
     Metric("flowray_open_records", "gauge", "open_records", "Records in open windows."),
     Metric("flowray_behind_seconds", "gauge", "behind_seconds", "Age of the least watermark."),
@@ -117,6 +119,7 @@ RIB: tuple[Metric, ...] = (
 
 STORE: tuple[Metric, ...] = (
     Metric("flowray_store_entries", "gauge", "entries", "Templates and facts in the store."),
+    Metric("flowray_store_pending", "gauge", "pending", "Of these, not stored yet."),
     Metric("flowray_store_refused_total", "counter", "refused", "Entries beyond its bound."),
 )
 

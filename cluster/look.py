@@ -40,7 +40,10 @@ RIB_COLUMNS = (
     *("state", "bgp_sessions", "bmp_sessions", "peers", "stale_peers", "routes"),
     *("snapshot_lag_seconds", "restarts"),
 )
-AGGREGATOR_COLUMNS = ("state", "open_windows", "rows_committed", "outstanding", "behind_seconds")
+AGGREGATOR_COLUMNS = (
+    *("state", "open_windows", "rows_committed", "outstanding", "outbox_octets"),
+    "behind_seconds",
+)
 
 
 class ViewError(FlowrayError):
