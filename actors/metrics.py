@@ -127,6 +127,7 @@ RIB: tuple[Metric, ...] = (
 
 STORE: tuple[Metric, ...] = (
     Metric("flowray_store_entries", "gauge", "entries", "Templates and facts in the store."),
+    Metric("flowray_store_pending", "gauge", "pending", "Of these, not stored yet."),
     Metric("flowray_store_refused_total", "counter", "refused", "Entries beyond its bound."),
 )
 

@@ -29,6 +29,9 @@ OUTBOX_LIMIT = 1 << 30
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 """Seconds between offers to a sink that refuses."""
 
+CLOSE_SECONDS = 5.0
+"""How long the end waits for a sink that is at work."""
+
 _ROWS = "rows"
 _SUFFIX = ".commit"
 
@@ -256,9 +259,11 @@ class Outbox:
         for lane in self._lanes.values():
             lane.wake.set()
         for thread in self._threads:
-            thread.join()
-        for lane in self._lanes.values():
-            lane.sink.close()
+            thread.join(CLOSE_SECONDS)
+        busy = {thread.name for thread in self._threads if thread.is_alive()}
+        for name, lane in self._lanes.items():
+            if f"sink-{name}" not in busy:
+                lane.sink.close()
 
     # -- checkpoints -------------------------------------------------------------------------------
 
@@ -277,7 +282,9 @@ class Outbox:
             table = entry.table
             if table is None:
                 continue
-            content = encode((entry.describe(), {_ROWS: table}), compression="zstd")
+            with self.lock:
+                described = entry.describe()
+            content = encode((described, {_ROWS: table}), compression="zstd")
             self._store.replace(self._place(entry.number), content)
             self._stored.add(entry.number)
             with self.lock:

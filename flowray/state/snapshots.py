@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -154,13 +154,20 @@ class Shelf:
         self.store.replace(place, content)
         return content.size
 
-    def prune(self, keep: int) -> None:
-        """Remove all but the newest `keep`, and never the newest complete one. Raises OSError."""
-        names = self.names()
-        whole = next((n for n in reversed(names) if self.complete(n)), names[0] if names else "")
-        for name in names[:-keep]:
-            if name < whole:
-                for place in self.store.names(f"{name}/"):
+    def prune(self, keep: int, parts: Iterable[str]) -> None:
+        """Remove all but the newest `keep`, and never the newest that has all these parts. Raises
+        OSError.
+        """
+        found: dict[str, list[str]] = {}
+        for place in self.store.names():
+            name = place.partition("/")[0]
+            if _is_name(name):
+                found.setdefault(name, []).append(place)
+        wanted = [f"/{part}/{_MANIFEST}" for part in parts]
+        whole = [n for n, places in found.items() if {n + w for w in wanted} <= set(places)]
+        for name in sorted(found)[:-keep]:
+            if name < max(whole, default=""):
+                for place in found[name]:
                     self.store.delete(place)
 
 
@@ -227,7 +234,7 @@ class Snapshots:
         self.octets = self.shelf.write(name, about, part)
         self.written += 1
         self._period = period
-        self.shelf.prune(self.keep)
+        self.shelf.prune(self.keep, (f"{view}-{p}" for view, p in self.about["places"]))
 
 
 def find_snapshot(told: str, usual: str) -> tuple[str, str]:

@@ -358,28 +358,29 @@ class Aggregator:
 
     # -- checkpoints -------------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        """Everything a successor needs but what is in the outbox: a JSON-able description and the
-        tables it names.
+    def state(self) -> tuple[dict[str, Any], dict[str, pa.Table], list[Entry]]:
+        """Everything a successor needs: a JSON-able description, the tables it names, and what it
+        lists of the outbox.
         """
         tables = {}
         for (start, revision), fold in self._open.items():
             tables[f"window-{start}-{revision}"] = self._state_table(fold)
         with self.outbox.lock:
+            listed = self.outbox.entries()
             description = {
                 "received": [
                     [shard, incarnation, r.sequence, r.watermark]
                     for (shard, incarnation), r in self._received.items()
                 ],
                 "open": [[start, revision] for start, revision in self._open],
-                "outbox": [entry.describe() for entry in self.outbox.entries()],
+                "outbox": [entry.describe() for entry in listed],
                 "accounts": self.accounts.tolist(),
                 "rows": self._rows_committed,
                 "committed": dict(self.committed),
                 "closed_until": self._closed_until,
                 "closed_early": [list(place) for place in self._closed_early],
             }
-        return description, tables
+        return description, tables, listed
 
     def _state_table(self, fold: Fold) -> pa.Table:
         columns, window = fold.export()

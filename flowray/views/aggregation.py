@@ -166,12 +166,11 @@ class Aggregation:
     def _store(self) -> None:
         """Checkpoint, then acknowledge what it holds. Raises OSError."""
         with self._storing:
-            begun = time.monotonic_ns()
             a = self._aggregator
             a.outbox.settle(SETTLE_SECONDS)
-            with self._lock, a.outbox.lock:
-                description, tables = a.state()
-                listed = a.outbox.entries()
+            begun = time.monotonic_ns()
+            with self._lock:
+                description, tables, listed = a.state()
                 changed, self._changed = self._changed, False
             try:
                 if self._checkpoint is not None:
@@ -292,9 +291,8 @@ class Aggregation:
         """Write our part of a snapshot. Raises OSError."""
         a = self._aggregator
         with self._storing:  # which removes from the outbox what it has read here
-            with self._lock, a.outbox.lock:
-                state = a.state()
-                listed = a.outbox.entries()
+            with self._lock:
+                description, tables, listed = a.state()
                 told = {
                     "view": self.plan.name,
                     "partition": self.partition,
@@ -303,7 +301,7 @@ class Aggregation:
                     "sinks": a.outbox.report(),
                 }
             outbox = {entry.number: a.outbox.table(entry) for entry in listed}
-        snapshots.write(now, Part(told, state, outbox))
+        snapshots.write(now, Part(told, (description, tables), outbox))
 
     def _failed(self, what: str, error: Exception) -> None:
         self.errors += 1

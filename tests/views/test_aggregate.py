@@ -52,7 +52,7 @@ class Run:
             self.aggregators[partial.partition].advance()
 
     def checkpoint(self, partition: int) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        description, tables = self.aggregators[partition].state()
+        description, tables, _ = self.aggregators[partition].state()
         description = json.loads(json.dumps(description))
         self.aggregators[partition].acknowledge(description)
         return description, tables
@@ -275,8 +275,9 @@ def test_a_sink_that_is_down_gets_its_commits_in_order(tmp_path: Path) -> None:
     assert aggregator.open_records == 4
     assert set(down.asked) == {next(iter(up.tables))}  # never one before its elder
     restored = Aggregator(view, [up, down], shards=["0"], store=store)
-    restored.restore(*aggregator.state())
-    aggregator.outbox.store(aggregator.outbox.entries())
+    description, tables, listed = aggregator.state()
+    restored.restore(description, tables)
+    aggregator.outbox.store(listed)
     down.down = False
     restored.advance()
     assert list(down.tables) == list(up.tables)
