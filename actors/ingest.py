@@ -103,8 +103,7 @@ class Ingest:
         routes = RayRoutes() if settings.route_groups else None
         ring = open_ring(settings, name)
         self._shard = Shard(
-            program,
-            *(name, RayTransport(), RayKnowledge()),
+            *(program, name, RayTransport(), RayKnowledge()),
             routes=routes,
             listen=listen,
             ring=ring,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from flowray.archive.events import EventKind
 from flowray.archive.shard_archive import ShardArchive, listeners_of
 from flowray.clock import Clock
-from flowray.ingest.collector import Collector, Keeping
+from flowray.ingest.collector import Collector, Keeping, MakeCollector
 from flowray.ingest.decode import Learned
 from flowray.ingest.knowledge import to_entry
 from flowray.ingest.ledger import Account
@@ -24,7 +24,7 @@ from flowray.settings.compile import Program
 from flowray.views.view import Partial
 from flowray.wire.packets import PacketBatch
 
-__all__ = ["RecordedCollector", "collector_of"]
+__all__ = ["RecordedCollector", "collectors_of"]
 
 
 class RecordedCollector(Collector):
@@ -37,6 +37,7 @@ class RecordedCollector(Collector):
         life: str,
         archive: ShardArchive,
         clock: Clock,
+        *,
         keeping: Keeping | None = None,
     ) -> None:
         super().__init__(program, shard, life, shared=True, keeping=keeping)
@@ -117,19 +118,14 @@ def _text(address: str, learned: Learned) -> str:
     return json.dumps(to_entry(address, learned), separators=(",", ":"))
 
 
-def collector_of(
-    program: Program,
-    shard: str,
-    life: str,
-    listen: Sequence[str],
-    clock: Clock,
-    keeping: Keeping | None = None,
-) -> Collector:
-    """The collector of a live shard with these listeners, archived if the configuration says so.
-    Raises as `ShardArchive`.
+def collectors_of(
+    program: Program, shard: str, life: str, listen: Sequence[str], clock: Clock
+) -> MakeCollector:
+    """What makes the collector of a live shard with these listeners, archived if the configuration
+    says so. Raises as `ShardArchive`.
     """
     wanted = program.settings.archive
     if wanted is None or not wanted.datagrams:
-        return Collector(program, shard, life, shared=True, keeping=keeping)
+        return lambda keeping: Collector(program, shard, life, shared=True, keeping=keeping)
     archive = ShardArchive(wanted, shard, life, listeners_of(listen))
-    return RecordedCollector(program, shard, life, archive, clock, keeping)
+    return lambda keeping: RecordedCollector(program, shard, life, archive, clock, keeping=keeping)

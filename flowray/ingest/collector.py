@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -306,6 +306,10 @@ class Collector:
         """The ledger, with the sets that are held now."""
         held = self.sets_held
         return self.ledger.snapshot() | ({"held": held} if held else {})
+
+
+MakeCollector: TypeAlias = Callable[[Keeping | None], Collector]
+"""Makes the collector of a shard, whose partials something keeps or nothing does."""
 
 
 def _octets(partial: Partial) -> int:

@@ -114,17 +114,18 @@ class Receiver:
         slots.begin(now)
         first = slots.used
         for listener in self._open:
+            before = slots.used
             try:
-                slots.receive(listener.socket.fileno(), BATCH - (slots.used - first), listener.port)
+                slots.receive(listener.socket.fileno(), BATCH - (slots.used - first))
             except OSError:
                 if slots.used == first:
                     raise
                 break  # what the others gave comes first; it will be broken the next time, too
+            slots.stamp(before, now, listener.port)
         # A full batch must not always be the first socket's.
         self._open.append(self._open.pop(0))
         if slots.used == first:
             return None
-        slots.stamp(first, now)
         return self._batch(first, np.full(slots.used - first, now, np.int64))
 
     @property
@@ -132,11 +133,11 @@ class Receiver:
         """Whether another datagram can be taken."""
         return self._void or self._slots.used < self._slots.n
 
-    def adopted(self, first: int, least_ns: int) -> Iterator[PacketBatch]:
-        """What the slots hold from `first` on that a predecessor received, as batches; arrival is
-        not before `least_ns` and not after now.
+    def adopted(self, first: int, end: int, least_ns: int) -> Iterator[PacketBatch]:
+        """What slots first..end-1 hold that a predecessor received, as batches; arrival is not
+        before `least_ns` and not after now.
         """
-        now, end = self._clock(), self._slots.used
+        now = self._clock()
         for begin in range(first, end, BATCH):
             stop = min(begin + BATCH, end)
             yield self._batch(begin, self._slots.arrivals(begin, stop, least_ns, now))

@@ -17,7 +17,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from flowray.archive.recorder import RecordedCollector
+from flowray.archive.recorder import RecordedCollector, collectors_of
 from flowray.clock import Clock, Rising, wall_clock
 from flowray.ingest.collector import Collector
 from flowray.ingest.delivery import Delivery, Transport
@@ -32,6 +32,7 @@ from flowray.ingest.warm import warm
 from flowray.settings.compile import Program
 from flowray.views.aggregate import END_OF_INPUT
 from flowray.views.view import Partial
+from flowray.wire.packets import PacketBatch
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +91,9 @@ class Shard:
         self._listen = listen if listen is not None else program.settings.listen.flows
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
-        self._collector = collector_of(
-            program, name, f"{clock():016x}", self._listen, self._clock, ring
-        )
+        life = f"{clock():016x}"
+        make = collectors_of(program, name, life, self._listen, self._clock)
+        self._collector = collector_of(program, make, ring, self._clock())
         self._ring = ring
         self._cuts: Cuts | None = None
         # Numbered, but not committed to the ring: not to be sent yet.
@@ -175,10 +176,15 @@ class Shard:
             last = self._collector.watermark
             if last < END_OF_INPUT:
                 self._clock.go_on_from(last)
-            for batch in self._receiver.adopted(0, min(last, self._clock())):
+            fed, used, least = ring.slots.fed, ring.slots.used, min(last, self._clock())
+            # What the predecessor fed it archived, too.
+            archived = [(Collector.feed, b) for b in self._receiver.adopted(0, fed, least)]
+            rest = [
+                (type(self._collector).feed, b) for b in self._receiver.adopted(fed, used, least)
+            ]
+            for feed, batch in archived + rest:
                 try:
-                    # Not that of a recorded one: the predecessor archived them.
-                    Collector.feed(self._collector, batch)
+                    feed(self._collector, batch)
                 except Exception as error:  # noqa: BLE001 - one bad batch must not end the shard
                     self._failed(error)
             log.info("shard %s: %d datagrams of a predecessor", self.name, ring.found)
@@ -220,8 +226,6 @@ class Shard:
         self._end_threads()
         if self._receiver is not None:
             self._receiver.close()
-        if isinstance(self._collector, RecordedCollector):
-            self._collector.archive.close()
         if self._ring is not None:
             self._ring.close()
 
@@ -230,6 +234,8 @@ class Shard:
         self._ask_now.set()
         for thread in self._threads:
             thread.join(5)
+        if isinstance(self._collector, RecordedCollector):
+            self._collector.archive.close()
 
     def check(self) -> None:
         """Raises RuntimeError if the shard does not do its work."""
@@ -260,7 +266,7 @@ class Shard:
                 self._receiver.watch()
                 time.sleep(IDLE_SECONDS)
             elif (batch := self._receiver.receive(IDLE_SECONDS)) is not None:
-                self._collector.feed(batch)
+                self._feed(batch)
                 if self._collector.has_news:
                     self._share()  # at once: an exporter may move to another shard any moment
         else:
@@ -277,6 +283,11 @@ class Shard:
         self._cut_if_due(now)
         self._delivery.poll()
         self._cpu_seconds = time.thread_time()
+
+    def _feed(self, batch: PacketBatch) -> None:
+        self._collector.feed(batch)
+        if self._ring is not None:
+            self._ring.slots.note_fed()
 
     def _cut_if_due(self, now: float) -> None:
         """Hand over when it is time and all aggregators are ready, or when there is no more room to
@@ -356,7 +367,7 @@ class Shard:
             if batch is None:
                 time.sleep(QUIET_SECONDS / 10)
                 continue
-            self._collector.feed(batch)
+            self._feed(batch)
             self._cut_if_due(time.monotonic())
             quiet = time.monotonic() + QUIET_SECONDS
         self._receiver.watch()

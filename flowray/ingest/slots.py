@@ -39,7 +39,7 @@ PAGE = 4096
 _MAGIC = b"flowslot"
 _VERSION = 1
 _START = struct.Struct("<8sII")
-_BEGUN, _ATTEMPTS = 2, 3  # words of the first page behind _START
+_BEGUN, _ATTEMPTS, _FED = 2, 3, 4  # words of the first page behind _START
 
 # struct iovec, and struct mmsghdr with its struct msghdr, as on 64-bit Linux.
 _IOVEC = np.dtype([("base", np.uint64), ("length", np.uint64)])
@@ -70,7 +70,7 @@ def size_of(n: int) -> int:
 
 
 def _heads_at(n: int) -> int:
-    fixed = PAGE + n * (2 * _MMSGHDR.itemsize + 8 + _NAME_ROOM + 2)
+    fixed = PAGE + n * (2 * _MMSGHDR.itemsize + 8 + _NAME_ROOM)
     return -(-fixed // PAGE) * PAGE
 
 
@@ -119,8 +119,8 @@ class Slots:
         self._arrival = whole[at : at + 8 * n].view(np.int64)
         at += 8 * n
         self._names = whole[at : at + _NAME_ROOM * n].reshape(n, _NAME_ROOM)
-        at += _NAME_ROOM * n
-        self._ports = whole[at : at + 2 * n].view(np.uint16)
+        # The names that the kernel writes leave room for it.
+        self._ports = self._names.view(np.uint16)[:, NAME // 2]
         self._words = whole[:PAGE].view(np.int64)
         self._far: list[int] = []
         self.used = 0
@@ -152,14 +152,13 @@ class Slots:
         """Whether a restart should not wait: few slots are left, or much of them is far away."""
         return 4 * self.used >= 3 * self.n or len(self._far) * FULL >= FAR_LIMIT
 
-    def receive(self, fd: int, limit: int, port: int = 0) -> int:
-        """Take what waits at a socket of this port into the next slots, `limit` of them at most;
-        how many datagrams. Raises OSError.
+    def receive(self, fd: int, limit: int) -> int:
+        """Take what waits at a socket into the next slots, `limit` of them at most; how many
+        datagrams. Raises OSError.
         """
         room = min(limit, self.n - self.used)
         if room <= 0:
             return 0
-        self._ports[self.used : self.used + room] = port
         count: int = _LIBC.recvmmsg(
             ctypes.c_int(fd),
             ctypes.c_void_p(self._headers[self.parity, self.used :].ctypes.data),
@@ -179,9 +178,19 @@ class Slots:
         """Note when datagrams are about to be taken: when those arrived that nobody stamps."""
         self._words[_BEGUN] = now_ns
 
-    def stamp(self, first: int, arrival_ns: int) -> None:
-        """Note when the slots from `first` on were filled."""
+    def stamp(self, first: int, arrival_ns: int, port: int) -> None:
+        """Note when the slots from `first` on were filled, and on which port."""
+        self._ports[first : self.used] = port
         self._arrival[first : self.used] = arrival_ns
+
+    @property
+    def fed(self) -> int:
+        """How many of the slots in use were worked on, as noted by `note_fed`."""
+        return min(int(self._words[_FED]), self.used)
+
+    def note_fed(self) -> None:
+        """Note that all slots in use were worked on."""
+        self._words[_FED] = self.used
 
     def restart(self) -> None:
         """Free all slots; the other set of lengths counts from now on."""
@@ -190,7 +199,7 @@ class Slots:
         self._clear(old, used)
         self._arrival[:used] = 0
         self._give_back()
-        self._words[_ATTEMPTS] = 0
+        self._words[_ATTEMPTS] = self._words[_FED] = 0
 
     def _clear(self, parity: int, n: int) -> None:
         self._headers["received"][parity, :n] = UNFILLED
@@ -252,8 +261,9 @@ class Slots:
         return offset, length
 
     def ports(self, first: int, stop: int) -> npt.NDArray[np.uint16]:
-        """Ports that datagrams first..stop-1 came to."""
-        return self._ports[first:stop].copy()
+        """Ports (stop - first,) that datagrams came to, 0 where nobody stamped them."""
+        stamped = self._arrival[first:stop] != 0
+        return np.where(stamped, self._ports[first:stop], np.uint16(0))
 
     def addresses(self, first: int, stop: int) -> tuple[U64, U64]:
         """Words (hi, lo) of the senders of datagrams first..stop-1, IPv4 as v4-mapped."""

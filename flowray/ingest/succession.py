@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from typing import Any
 
-from flowray.archive import recorder
-from flowray.clock import Clock
 from flowray.errors import FlowrayError
-from flowray.ingest.collector import Collector
+from flowray.ingest.collector import Collector, MakeCollector
 from flowray.ingest.knowledge import Outbox
 from flowray.ingest.receive import Receiver
 from flowray.ingest.resume import held_changes, held_of, resume, shapes, state_of
@@ -21,33 +18,22 @@ log = logging.getLogger(__name__)
 
 
 def collector_of(
-    program: Program,
-    shard: str,
-    incarnation: str,
-    listen: Sequence[str],
-    clock: Clock,
-    ring: Ring | None,
+    program: Program, make: MakeCollector, ring: Ring | None, now_ns: int
 ) -> Collector:
-    """The collector of a shard with these listeners: that of its predecessor as of the last cut, if
-    it left one that can be used, else a new one under this incarnation. What is archived belongs to
-    a life of its own in either case.
+    """The collector of a shard: that of its predecessor as of the last cut, if it left one that can
+    be used, else a new one as it was made.
     """
-
-    def new() -> Collector:
-        keeping = None if ring is None else ring.partials
-        return recorder.collector_of(program, shard, incarnation, listen, clock, keeping)
-
-    collector = new()
-    if ring is None or ring.predecessor is None:
+    if ring is None:
+        return make(None)
+    collector = make(ring.partials)
+    if ring.predecessor is None:
         return collector
     try:
-        resume(collector, ring.predecessor, ring.journal.entries(), clock())
+        resume(collector, ring.predecessor, ring.journal.entries(), now_ns)
         _restore_partials(collector, program, ring)
     except (FlowrayError, KeyError, ValueError, TypeError, IndexError, OSError) as error:
-        if isinstance(collector, recorder.RecordedCollector):
-            collector.archive.close()
         ring.start_over(f"{type(error).__name__}: {error}")
-        return new()
+        return make(ring.partials)
     return collector
 
 
