@@ -13,6 +13,7 @@ from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
 from flowray.live.publish import LivePublisher
+from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
@@ -31,6 +32,7 @@ class Aggregate:
     def __init__(self, settings: Settings, file: str, view: str, partition: int) -> None:
         self._name = aggregate_name(view, partition)
         self._stop = threading.Event()
+        configure(self._name, settings.logs)
         program = compile_settings(settings, file)
         plan = next(p for p in program.views if p.name == view)
         warm_aggregator(program, view)

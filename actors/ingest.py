@@ -9,7 +9,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from actors.metrics import SHARD, Meter
+from actors.metrics import SHARD, Meter, ledger_counters
 from actors.naming import NAMESPACE, TEMPLATES, aggregate_name, as_actor
 from actors.snapshots import RayRoutes
 from flowray.garbage import search_seldom
@@ -17,6 +17,7 @@ from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import Entry
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.shard import Shard
+from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.views.aggregation import Receipt
@@ -96,6 +97,7 @@ class Ingest:
 
     def __init__(self, settings: Settings, file: str, name: str, listen: tuple[str, ...]) -> None:
         self._name, self._state = name, "starting"
+        configure(name, settings.logs)
         program = compile_settings(settings, file)
         routes = RayRoutes() if settings.route_groups else None
         self._shard = Shard(
@@ -103,7 +105,10 @@ class Ingest:
         )
         self._shard.start()
         self._state = "running"
-        self._meter = Meter(SHARD, {"shard": name}, self._shard.status)
+        tags = {"shard": name}
+        self._meter = Meter(
+            *(SHARD, tags, self._shard.status), ledger_counters(tags, self._shard.movements)
+        )
         search_seldom()
 
     def __repr__(self) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from actors.audit import Audit
 from actors.fleet import hear, probe
-from actors.naming import as_actor
+from actors.naming import SUPERVISOR, as_actor
 from actors.nodes import Nodes, Survey
 from actors.plan import Plan
 from actors.retired import Retired
@@ -24,6 +25,7 @@ from actors.services import Services
 from actors.shards import Shards
 from flowray.fleet.placement import Node
 from flowray.ingest.ledger import merge_snapshots
+from flowray.logs import configure
 from flowray.state.store import open_store
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class Supervisor:
     """Desired topology, health, and the accounts of all."""
 
     def __init__(self, plan: Plan) -> None:
+        configure(SUPERVISOR, plan.settings.logs)
         self._plan = plan
         self._events: list[str] = []
         self._stop = threading.Event()
@@ -51,6 +54,13 @@ class Supervisor:
         self._hear_at = 0.0
         self._ending = threading.Lock()
         self._end: dict[str, Any] | None = None
+        self._audit = Audit(
+            lambda: list(self._shards.members.values()),
+            lambda: list(self._services.aggregators.values()),
+            lambda: [m for m in self._services.members if m.handle is not None],
+            lambda: self._retired.ledger,
+            *(self._event, self._stop),
+        )
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
         self._thread.start()
 
@@ -130,6 +140,8 @@ class Supervisor:
             "aggregators": {m.name: m.report() for m in self._services.aggregators.values()},
             "ribs": {m.name: m.report() for m in self._services.ribs.values()},
             "templates": self._services.templates.report(),
+            "gateway": self._services.gateway.report(),
+            "ledger_problems": self._audit.problems,
             "wanted_shards": sum(node["wanted_shards"] for node in nodes.values()),
             "nodes": nodes,
             "waiting": list(survey.missing),

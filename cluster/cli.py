@@ -55,7 +55,10 @@ class Format(StrEnum):
 
 @app.command()
 def replay(
-    inputs: Annotated[list[Path], typer.Argument(help="pcap or pcapng files.", show_default=False)],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="pcap, pcapng or MRT files, or an archive.", show_default=False),
+    ],
     config: Config = None,
     out: Annotated[
         Path | None, typer.Option(help="Write every view to DIR/<view>.<format> instead.")
@@ -64,12 +67,20 @@ def replay(
     workers: Annotated[
         int, typer.Option(min=0, help="Ray actors, by exporter; 0 runs in this process.")
     ] = 0,
+    begin: Annotated[
+        str, typer.Option("--from", help="Of an archive, from this time on (UTC, or 90m ago).")
+    ] = "",
+    end: Annotated[str, typer.Option("--to", help="Of an archive, before this time.")] = "",
+    exporter: Annotated[
+        list[str] | None, typer.Option(help="Of an archive, this exporter; again: another one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run captures through the configuration on capture time: the same rows as live."""
-    from cluster.replay import run
+    """Run captures or an archive through the configuration on their time: the same rows as live."""
+    from cluster.replay import Wanted, run
 
-    run(inputs, config, out, kind.value, workers, as_json=as_json)
+    wanted = Wanted(begin, end, tuple(exporter or ()))
+    run(inputs, config, out, kind.value, workers, wanted, as_json=as_json)
 
 
 @app.command()
@@ -276,9 +287,19 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -
 def schema(
     config: Config = None,
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/fields.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page of docs.")] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="List metrics instead.")] = False,
 ) -> None:
-    """List the fields that views may name."""
+    """List the fields that views may name, or the metrics that are exported."""
+    if metrics:
+        from cluster.metrics import markdown as metrics_page
+        from cluster.metrics import rows as metric_rows
+
+        found = metric_rows()
+        lines = "\n".join(f"{m['name']:42} {m['kind']:8} {m['description']}" for m in found)
+        page_or_lines = metrics_page() if markdown else lines + "\n"
+        typer.echo(json.dumps(found) if as_json else page_or_lines, nl=as_json)
+        return
     from cluster.schema import markdown as page
     from cluster.schema import rows, text
     from flowray.fields import REGISTRY

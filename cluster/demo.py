@@ -20,8 +20,9 @@ from rich.live import Live as Screen
 from rich.table import Table
 from rich.text import Text
 
+from cluster.accounts import live_problems
 from cluster.live import Live
-from cluster.look import live_problems, rows_table
+from cluster.look import rows_table
 from cluster.up import report, started
 from flowray.errors import ConfigError
 from flowray.generate.population import LOCAL_AS

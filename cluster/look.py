@@ -17,10 +17,10 @@ from rich.live import Live as Screen
 from rich.table import Table
 
 from actors.naming import NAMESPACE, TEMPLATES
+from cluster.accounts import ledger_tables, live_problems, warnings
 from cluster.replay import load_program
 from cluster.runtime import supervisor
 from cluster.topology import absolute
-from flowray.ingest.ledger import problems, totals
 from flowray.live.newest import Newest, NewestRows
 from flowray.settings.compile import Program
 from flowray.views.leading import Leading
@@ -78,6 +78,8 @@ def status(config: Path | None, *, as_json: bool) -> None:
         console.print(_members("rib group", found["ribs"], RIB_COLUMNS))
     console.print(_members("aggregator", found["aggregators"], AGGREGATOR_COLUMNS))
     console.print(f"templates and facts: {found['templates'].get('entries', 'unknown')}")
+    for line, style in warnings(found):
+        console.print(line, style=style)
     for event in found["events"][-5:]:
         console.print(event, style="dim")
 
@@ -131,33 +133,17 @@ def ledger(config: Path | None, *, as_json: bool) -> None:
     with _connected(config) as (_, actor):
         found = _get(actor.ledger.remote())
     if as_json:
-        typer.echo(json.dumps(found))
+        wrong = live_problems(found)
+        typer.echo(json.dumps({**found, "balanced": not wrong, "problems": wrong}))
         return
     console = _console()
-    exporters = Table("exporter", "account", "count")
-    for address, accounts in sorted(found["exporters"].items()):
-        for account, n in accounts.items():
-            exporters.add_row(address, account, str(n))
-    console.print(exporters)
-    views = Table("view", "account", "count")
-    for view, accounts in found["views"].items():
-        for account, n in accounts.items():
-            views.add_row(view, account, str(n))
-    console.print(views)
-    for line in live_problems(found):
+    for table in ledger_tables(found):
+        console.print(table)
+    wrong = live_problems(found)
+    for line in wrong:
         console.print(line, style="red")
-
-
-def live_problems(found: dict[str, Any]) -> list[str]:
-    """What does not balance in accounts taken while records move: open ones are no problem."""
-    still_open = {
-        view: max(accounts.get("aggregated", 0) - accounts.get("committed", 0), 0)
-        for view, accounts in found["views"].items()
-    }
-    sums = totals(found)
-    ended = sum(sums.get(a, 0) for a in ("sets_held_decoded", "sets_expired", "sets_evicted"))
-    held = max(sums.get("sets_held", 0) - ended, 0)
-    return problems(found, held=held, open_records=still_open)
+    if not wrong:
+        console.print("it balances", style="green")
 
 
 def rows_table(view: str, newest: Newest) -> Table:

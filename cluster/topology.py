@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actors.plan import Plan
+from cluster.api import Api
 from flowray.filesystems import is_uri
 from flowray.settings.cluster import PLACEHOLDER
 from flowray.settings.compile import Program
@@ -20,7 +21,7 @@ def plan_of(program: Program, file: str, cores: int | None = None) -> Plan:
     settings = absolute(program.settings)
     shards = max((cores or os.cpu_count() or 1) - 1, 1)
     places = tuple((plan.name, p) for plan in program.views for p in range(plan.partitions))
-    return Plan(settings, file, places, shards)
+    return Plan(settings, file, places, shards, Api(settings, file))
 
 
 def absolute(settings: Settings) -> Settings:
@@ -42,6 +43,10 @@ def absolute(settings: Settings) -> Settings:
     if redis is not None:
         files = {name: path.absolute() for name, path in redis if isinstance(path, Path)}
         redis = redis.model_copy(update=files)
+    kept = settings.archive
+    if kept is not None:
+        places = {"path": _absolute_location(kept.path), "spool": kept.spool.absolute()}
+        kept = kept.model_copy(update=places)
     maps = {name: path.absolute() for name, path in settings.maps if isinstance(path, Path)}
     return settings.model_copy(
         update={
@@ -51,6 +56,7 @@ def absolute(settings: Settings) -> Settings:
             "state": settings.state.model_copy(
                 update={"path": _absolute_location(settings.state.path)}
             ),
+            "archive": kept,
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},
         }
@@ -88,6 +94,7 @@ def with_ports(settings: Settings) -> Settings:
         for group in settings.routes.groups
     ]
     glass = settings.routes.looking_glass
+    gateway = {name: _with_tcp_port(a) for name, a in settings.gateway if a}
     changed = {"groups": groups, "looking_glass": glass and _with_tcp_port(glass)}
     routes = settings.routes.model_copy(update=changed)
     rules = [
@@ -98,6 +105,7 @@ def with_ports(settings: Settings) -> Settings:
         update={
             "listen": listen.model_copy(update=update),
             "routes": routes,
+            "gateway": settings.gateway.model_copy(update=gateway),
             "cluster": settings.cluster.model_copy(update={"nodes": rules}),
         }
     )

@@ -120,6 +120,9 @@ def _lines(status: dict[str, Any], settings: Settings) -> Iterator[str]:
                 yield f"listening on {protocol}://{address}, routes of group {group.name}"
         if group.looking_glass is not None:
             yield f"looking glass of group {group.name} on {group.looking_glass}"
+    for protocol, address in settings.gateway:
+        if address is not None:
+            yield f"gateway on {protocol}://{address}"
     for name in status["aggregators"]:
         yield f"{name} aggregates"
     yield "ready; stop with Ctrl-C or flowray down"

@@ -283,8 +283,9 @@ class Collector:
         return len(self._decoder.hold) + len(self._decoder.settling.hold)
 
     def snapshot(self) -> Snapshot:
-        """The ledger."""
-        return self.ledger.snapshot()
+        """The ledger, with the sets that are held now."""
+        held = self.sets_held
+        return self.ledger.snapshot() | ({"held": held} if held else {})
 
 
 def _is_sflow(batch: PacketBatch) -> npt.NDArray[np.bool_]:

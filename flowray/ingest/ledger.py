@@ -52,6 +52,7 @@ class Account(IntEnum):
     COUNTER_BLOCKS = 24
     SETS_UNSETTLED = 25
     TEMPLATES_EXPIRED = 26
+    UNARCHIVED = 27
 
     @property
     def label(self) -> str:
@@ -129,9 +130,18 @@ class Ledger:
         """An account summed over exporters."""
         return int(self._counts[account].sum())
 
+    def counts(self) -> Counts:
+        """A copy of the accounts (Account, exporter)."""
+        return self._counts.copy()
+
+    def view_counts(self) -> dict[str, Counts]:
+        """A copy of the accounts of views (ViewAccount,)."""
+        return {view: row.copy() for view, row in self._views.items()}
+
     def snapshot(self) -> Snapshot:
         """{"exporters": {address: {account: n}}, "views": {view: {account: n}}}; accounts that are
-        zero are left out. "counter_views": [view, ...] is there if there are any.
+        zero are left out. "counter_views": [view, ...] is there if there are any; "held", the sets
+        that are held now, if a collector adds it.
         """
         exporters = {}
         for i in np.flatnonzero(self._counts.any(axis=0)):
@@ -161,6 +171,8 @@ def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
                 into = total[part].setdefault(name, {})
                 for account, n in accounts.items():
                     into[account] = into.get(account, 0) + n
+        if "held" in snapshot:
+            total["held"] = total.get("held", 0) + snapshot["held"]
     return total | _counter_views(sorted(counter_views))
 
 

@@ -129,18 +129,22 @@ class Receiver:
         arrival = np.full(n, self._clock(), np.int64)
         offset, length = self._slots.payloads(n)
         hi, lo = np.empty(n, np.uint64), np.empty(n, np.uint64)
+        port = np.empty(n, np.uint16)
         for first, stop, listener in taken:
+            port[first:stop] = listener.port
             hi[first:stop], lo[first:stop] = self._slots.addresses(first, stop, listener.family)
         self.datagrams += n
         self.octets += int(length.sum())
         if self._allowed is None:
             exporter = self._exporters.intern(hi, lo)
-            return PacketBatch(self._slots.buf, offset, length, exporter, arrival)
+            return PacketBatch(self._slots.buf, offset, length, exporter, arrival, port)
         good = self._allowed.contains(hi, lo)
         if not good.all():
             self._refuse(hi[~good], lo[~good])
         exporter = self._exporters.intern(hi[good], lo[good])
-        return PacketBatch(self._slots.buf, offset[good], length[good], exporter, arrival[good])
+        return PacketBatch(
+            self._slots.buf, offset[good], length[good], exporter, arrival[good], port[good]
+        )
 
     def _refuse(self, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> None:
         self.refused += hi.size

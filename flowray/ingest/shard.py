@@ -17,12 +17,13 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from flowray.archive.recorder import RecordedCollector, collector_of
 from flowray.clock import Clock, Rising, wall_clock
-from flowray.ingest.collector import Collector
 from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.following import Follower, Routes
 from flowray.ingest.knowledge import Entry, from_entry, to_entry
 from flowray.ingest.ledger import Snapshot
+from flowray.ingest.movements import LedgerMovements, Movements
 from flowray.ingest.receive import Receiver
 from flowray.ingest.warm import warm
 from flowray.settings.compile import Program
@@ -77,13 +78,16 @@ class Shard:
         self._listen = listen if listen is not None else program.settings.listen.flows
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
-        self._collector = Collector(program, name, f"{clock():016x}", shared=True)
+        self._collector = collector_of(program, name, f"{clock():016x}", self._listen, self._clock)
         places = [(plan.name, p) for plan in program.views for p in range(plan.partitions)]
         self._delivery = Delivery(self._collector, transport, places)
         self._knowledge = knowledge
         groups = [group.name for group in program.settings.route_groups]
         self._follower = None if routes is None else Follower(routes, groups)
         self._receiver: Receiver | None = None
+        self._movements = LedgerMovements(
+            self._collector.ledger, self._collector.exporters, program.settings.metrics.exporters
+        )
         self._interval = program.settings.cluster.hand_over / 1e9
         self._memory = program.settings.cluster.shard_memory
         self._requests: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
@@ -169,6 +173,8 @@ class Shard:
             thread.join(5)
         if self._receiver is not None:
             self._receiver.close()
+        if isinstance(self._collector, RecordedCollector):
+            self._collector.archive.close()
 
     def check(self) -> None:
         """Raises RuntimeError if the shard does not do its work."""
@@ -354,6 +360,10 @@ class Shard:
         """The accounts, as they are between two batches."""
         return self._ask(self._collector.snapshot)
 
+    def movements(self) -> Movements:
+        """What moved in the ledger since the last call, for metrics."""
+        return self._ask(self._movements.take)
+
     def figures(self) -> dict[str, Any]:
         """Everything, the ledger included, as it is between two batches."""
         return self._ask(
@@ -378,12 +388,14 @@ class Shard:
             "octets": r.octets if r else 0,
             "refused": r.refused if r else 0,
             "kernel_drops": sum(r.kernel_drops.values()) if r else 0,
+            "drops_by_socket": r.kernel_drops if r else {},
             "buffer_full": round(r.full, 3) if r else 0.0,
             "exporters": len(c.exporters) - 1,
             "exporters_not_told_apart": c.exporters.overflowed,
             "templates": len(c.decoder.templates),
             "installed": self.installed,
             **self._route_figures(),
+            "archive": c.archive.status() if isinstance(c, RecordedCollector) else None,
             "pending_rows": c.pending_rows,
             "octets_held": c.nbytes,
             "full_seconds": round(self._full_seconds, 3),

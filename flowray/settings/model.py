@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from flowray.settings.base import Model, Name, Prefix, UdpUrl, misplaced
+from flowray.settings.archive import Archive
+from flowray.settings.base import Location, Model, Name, Prefix, UdpUrl, misplaced
 from flowray.settings.cluster import Cluster
+from flowray.settings.operations import Gateway, Logs, Metrics
 from flowray.settings.quantities import Duration, Octets
 from flowray.settings.redis import Live, Redis
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
@@ -147,21 +148,6 @@ class FileSink(Model):
     append: bool = False
 
 
-def _location(value: Any) -> str:
-    text = str(value) if isinstance(value, Path) else value
-    if not isinstance(text, str) or not text:
-        raise ValueError("a local directory, or a URI such as s3://bucket/prefix?region=eu-west-1")
-    if "://" in text:
-        from flowray.filesystems import check_uri
-
-        check_uri(text)
-    return text
-
-
-Location = Annotated[str, BeforeValidator(_location)]
-"""A local directory, or a URI of pyarrow.fs."""
-
-
 class State(Model):
     """Where checkpoints and templates are kept."""
 
@@ -189,7 +175,11 @@ class Settings(Model):
     redis: Redis | None = None
     live: Live = Live()
     state: State = State()
+    archive: Archive | None = None
     cluster: Cluster = Cluster()
+    metrics: Metrics = Metrics()
+    gateway: Gateway = Gateway()
+    logs: Logs = Logs()
 
     @model_validator(mode="before")
     @classmethod
@@ -198,6 +188,12 @@ class Settings(Model):
         if not isinstance(content, dict):
             return content
         return {name: value for name, value in content.items() if value is not None}
+
+    @field_validator("archive", mode="before")
+    @classmethod
+    def _archive_at(cls, value: Any) -> Any:
+        """A path alone says it all."""
+        return {"path": value} if isinstance(value, str) else value
 
     @property
     def route_groups(self) -> list[RouteGroup]:

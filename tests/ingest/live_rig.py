@@ -148,7 +148,6 @@ class Rig:
         """End what still runs."""
         for shard in self.shards:
             shard.close()
-        self.store.close()
 
 
 def port_of(shard: Shard) -> int:
