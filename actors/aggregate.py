@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -17,6 +18,7 @@ from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
+from flowray.state.snapshots import seed_of, snapshots_of
 from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.checkpoint import Checkpoint
@@ -43,21 +45,32 @@ class Aggregate:
             partition,
             checkpoint=Checkpoint(store, f"checkpoints/{view}-{partition}.checkpoint"),
             interval_ns=settings.state.checkpoint,
+            outbox_limit=settings.state.outbox_limit,
+            snapshots=snapshots_of(settings),
+            start_from=seed_of(settings, view, partition),
         )
+        self._aggregation.start()
         tags = {"view": view, "partition": str(partition)}
         self._live = LivePublisher(program, view, partition, self._aggregation)
         self._meter = Meter(AGGREGATOR, tags, self._figures)
-        self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
+            for name, work in (
+                ("tick", self._aggregation.advance),
+                ("keep", self._aggregation.keep),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
         self._live.start()
         search_seldom()
 
     def __repr__(self) -> str:
         return f"Aggregate({self._name}, {'stopped' if self._stop.is_set() else 'running'})"
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[], object]) -> None:
         while not self._stop.wait(TICK_SECONDS):
-            self._aggregation.tick()
+            work()
 
     def deliver(self, partial: Partial, incarnation: str) -> Receipt:
         """Merge a partial."""
@@ -75,8 +88,9 @@ class Aggregate:
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
         """Figures. Raises RuntimeError if time stands still here."""
-        if not self._thread.is_alive():
-            raise RuntimeError("the tick thread died")
+        for thread in self._threads:
+            if not thread.is_alive() and not self._stop.is_set():
+                raise RuntimeError(f"the thread {thread.name} died")
         return {**self._figures(), **here()}
 
     def _figures(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Api:
 
     @cached_property
     def _newest_rows(self) -> NewestRows:
-        from actors.newest import ask_aggregators
+        from actors.newest import ask_aggregators  # imports Ray, which reads its environment then
 
         return NewestRows(self._program, ask_aggregators)
 

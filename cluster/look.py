@@ -39,7 +39,8 @@ RIB_COLUMNS = (
     *("snapshot_lag_seconds", "restarts"),
 )
 AGGREGATOR_COLUMNS = (
-    *("state", "open_windows", "rows_committed", "outstanding", "behind_seconds", "live"),
+    *("state", "open_windows", "rows_committed", "outstanding", "outbox_octets"),
+    *("behind_seconds", "live"),
 )
 
 

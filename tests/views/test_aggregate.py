@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from flowray.ingest.ledger import ViewAccount
 from flowray.sinks.base import Commit, MemorySink, SinkError
+from flowray.state.store import open_store
 from flowray.views import aggregate
 from flowray.views.aggregate import END_OF_INPUT, Aggregator
 from flowray.views.view import Partial, ViewPlan
@@ -50,7 +52,7 @@ class Run:
             self.aggregators[partial.partition].advance()
 
     def checkpoint(self, partition: int) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        description, tables = self.aggregators[partition].state()
+        description, tables, _ = self.aggregators[partition].state()
         description = json.loads(json.dumps(description))
         self.aggregators[partition].acknowledge(description)
         return description, tables
@@ -263,17 +265,19 @@ class Reluctant(MemorySink):
         super().commit(commit, table)
 
 
-def test_a_sink_that_is_down_gets_its_commits_in_order() -> None:
-    view, up, down = plan(), MemorySink(), Reluctant()
-    aggregator = Aggregator(view, [up, down], shards=["0"])
+def test_a_sink_that_is_down_gets_its_commits_in_order(tmp_path: Path) -> None:
+    view, up, down, store = plan(), MemorySink(), Reluctant(), open_store(tmp_path)
+    aggregator = Aggregator(view, [up, down], shards=["0"], store=store)
     rows = [Record(0, NOW + 60 * n * S) for n in range(4)]
     aggregator.merge(partial(view, rows, watermark=END_OF_INPUT))
     assert aggregator.advance() == 4
     assert (len(up.tables), len(down.tables), aggregator.outstanding) == (4, 0, 4)
     assert aggregator.open_records == 4
     assert set(down.asked) == {next(iter(up.tables))}  # never one before its elder
-    restored = Aggregator(view, [up, down], shards=["0"])
-    restored.restore(*aggregator.state())
+    restored = Aggregator(view, [up, down], shards=["0"], store=store)
+    description, tables, listed = aggregator.state()
+    restored.restore(description, tables)
+    aggregator.outbox.store(listed)
     down.down = False
     restored.advance()
     assert list(down.tables) == list(up.tables)
