@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
 import ray
 
 from actors.metrics import AGGREGATOR, Meter
@@ -14,6 +13,7 @@ from actors.naming import aggregate_name, as_actor, here
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
+from flowray.live.publish import LivePublisher
 from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
@@ -22,6 +22,7 @@ from flowray.state.snapshots import seed_of, snapshots_of
 from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.checkpoint import Checkpoint
+from flowray.views.leading import Leading
 from flowray.views.view import Partial
 
 TICK_SECONDS = 0.2
@@ -50,7 +51,8 @@ class Aggregate:
         )
         self._aggregation.start()
         tags = {"view": view, "partition": str(partition)}
-        self._meter = Meter(AGGREGATOR, tags, self._aggregation.status)
+        self._live = LivePublisher(program, view, partition, self._aggregation)
+        self._meter = Meter(AGGREGATOR, tags, self._figures)
         self._threads = [
             threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
             for name, work in (
@@ -60,6 +62,7 @@ class Aggregate:
         ]
         for thread in self._threads:
             thread.start()
+        self._live.start()
         search_seldom()
 
     def __repr__(self) -> str:
@@ -88,7 +91,10 @@ class Aggregate:
         for thread in self._threads:
             if not thread.is_alive() and not self._stop.is_set():
                 raise RuntimeError(f"the thread {thread.name} died")
-        return {**self._aggregation.status(), **here()}
+        return {**self._figures(), **here()}
+
+    def _figures(self) -> dict[str, Any]:
+        return {**self._aggregation.status(), **self._live.status()}
 
     @ray.method(concurrency_group="control")
     def ledger(self) -> Snapshot:
@@ -96,16 +102,17 @@ class Aggregate:
         return self._aggregation.ledger()
 
     @ray.method(concurrency_group="control")
-    def newest(self, n: int, by: str) -> pa.Table | None:
-        """The first n rows of the newest open window by a counter."""
-        return self._aggregation.newest(n, by)
+    def leading(self, n: int) -> list[Leading]:
+        """The first rows of the newest open window, if there is one."""
+        return self._aggregation.leading(n, windows=1)
 
     def finish(self) -> dict[str, Any]:
         """Close every window and checkpoint; the last figures."""
         self._stop.set()
         self._aggregation.finish()
+        self._live.stop()
         self._meter.flush()
-        return {**self._aggregation.status(), "ledger": self._aggregation.ledger()}
+        return {**self._figures(), "ledger": self._aggregation.ledger()}
 
     def close_accounts(self) -> None:
         """End a run whose records are all committed."""

@@ -46,6 +46,10 @@ def describe(program: Program) -> list[str]:
     lines += [
         f"sink {name}: {sink.type} at {shown(sink.path)}" for name, sink in settings.sinks.items()
     ]
+    if (redis := settings.redis) is not None:
+        how = "TLS" if redis.tls else "no TLS"
+        every = _seconds(settings.live.interval)
+        lines.append(f"live views: Redis at {redis.place}, {how}; every {every}")
     lines.append(f"state at {shown(settings.state.path)}")
     if (kept := settings.state.snapshots) is not None:
         place = shown(settings.state.shelf)

@@ -39,6 +39,10 @@ def absolute(settings: Settings) -> Settings:
         archive = archive.model_copy(update={"path": archive.path.absolute()})
     told = {"join": join.model_copy(update=files), "rpki": rpki, "archive": archive}
     routes = settings.routes.model_copy(update=told)
+    redis = settings.redis
+    if redis is not None:
+        files = {name: path.absolute() for name, path in redis if isinstance(path, Path)}
+        redis = redis.model_copy(update=files)
     kept = settings.archive
     if kept is not None:
         places = {"path": _absolute_location(kept.path), "spool": kept.spool.absolute()}
@@ -48,6 +52,7 @@ def absolute(settings: Settings) -> Settings:
         update={
             "listen": listen,
             "routes": routes,
+            "redis": redis,
             "state": _absolute_state(settings.state),
             "archive": kept,
             "maps": settings.maps.model_copy(update=maps),
@@ -58,6 +63,8 @@ def absolute(settings: Settings) -> Settings:
 
 def _absolute_state(state: State) -> State:
     update: dict[str, Any] = {"path": _absolute_location(state.path)}
+    if state.ring is not None:
+        update["ring"] = state.ring.expanduser().absolute()
     if state.snapshots is not None and state.snapshots.path is not None:
         path = {"path": _absolute_location(state.snapshots.path)}
         update["snapshots"] = state.snapshots.model_copy(update=path)

@@ -22,6 +22,7 @@ from flowray.settings.base import Location, Model, Name, Prefix, UdpUrl, misplac
 from flowray.settings.cluster import Cluster
 from flowray.settings.operations import Gateway, Logs, Metrics
 from flowray.settings.quantities import Duration, Octets
+from flowray.settings.redis import Live, Redis
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
 
 
@@ -31,6 +32,7 @@ class Listen(Model):
     flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
     allow: list[Prefix] = []
     receive_buffer: Octets = 16 << 20
+    ring: Octets = 128 << 20
     bgp: BgpListen | None = None
     bmp: BmpListen | None = None
 
@@ -159,6 +161,7 @@ class State(Model):
     """Where checkpoints and templates are kept."""
 
     path: Location = "data/state"
+    ring: Path | None = None
     checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
     outbox_limit: Annotated[Octets, Field(ge=1)] = 1 << 30
     snapshots: StateSnapshots | None = None
@@ -190,6 +193,8 @@ class Settings(Model):
     routes: Routes = Routes()
     views: list[View] = Field(min_length=1)
     sinks: dict[Name, FileSink] = {}
+    redis: Redis | None = None
+    live: Live = Live()
     state: State = State()
     archive: Archive | None = None
     cluster: Cluster = Cluster()

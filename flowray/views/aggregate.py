@@ -10,6 +10,7 @@ up and came back) go to its next revision.
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from flowray.sinks.base import Commit, Sink
 from flowray.state.outbox import OUTBOX_LIMIT, Entry, Outbox
 from flowray.state.store import Store
 from flowray.views.fold import RECORDS, Fold, partial_layout
+from flowray.views.leading import Leading, Totals, leading, totals
 from flowray.views.view import OTHERS, REVISION, WINDOW, Partial, ViewPlan
 from flowray.views.window import is_others, window_word
 
@@ -37,6 +39,9 @@ MAX_WINDOWS = 1 << 15
 
 TEXTS_KEPT = 1 << 16
 """Texts at which those of closed windows are forgotten for the first time."""
+
+CLOSED_KEPT = 1024
+"""Closed windows whose totals are kept until somebody takes them."""
 
 REMEMBERED_SHARDS = 1024
 """Incarnations of shards whose sequences are known; the oldest is forgotten for a new one."""
@@ -86,6 +91,7 @@ class Aggregator:
         self._rows_committed = 0
         self._closed_until = 0
         self._closed_early: set[tuple[int, int]] = set()
+        self._closed: deque[Totals] = deque(maxlen=CLOSED_KEPT)
         self.committed = {f.name: 0 for f in plan.values if f.merge is Merge.SUM}
         self.accounts = np.zeros(len(ViewAccount), np.int64)
 
@@ -264,6 +270,7 @@ class Aggregator:
     def _close(self, start: int, revision: int) -> None:
         assert self.plan.windows is not None
         fold = self._open.pop((start, revision))
+        self._closed.append(totals(self.plan, fold, start, revision))
         table, records = self._rows(fold, start, revision)
         commit = Commit(
             self.plan.name, start, start + self.plan.windows.width, self.partition, revision
@@ -331,12 +338,23 @@ class Aggregator:
         """What a sink said that refused a commit."""
         return self.outbox.last_error
 
-    def newest(self) -> pa.Table | None:
-        """Native rows of the newest open window, or None."""
-        if not self._open:
-            return None
-        start, revision = max(self._open, key=lambda place: (place[0], -place[1]))
-        return self._rows(self._open[start, revision], start, revision)[0]
+    def leading(self, n: int, windows: int) -> list[Leading]:
+        """The n first rows by each counter of so many open windows, the newest first. A window that
+        is open in several revisions is told in the lowest.
+        """
+        least: dict[int, int] = {}
+        for start, revision in self._open:
+            least[start] = min(revision, least.get(start, revision))
+        return [
+            leading(self.plan, self._open[place], *place, n, self._texts)
+            for place in sorted(least.items(), reverse=True)[:windows]
+        ]
+
+    def take_closed(self) -> list[Totals]:
+        """The totals of windows closed since the last call, the last `CLOSED_KEPT` of them."""
+        closed = list(self._closed)
+        self._closed.clear()
+        return closed
 
     # -- checkpoints -------------------------------------------------------------------------------
 

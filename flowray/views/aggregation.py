@@ -15,8 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from flowray.clock import Clock, wall_clock
 from flowray.ingest.ledger import Snapshot, ViewAccount
 from flowray.sinks.base import Sink
@@ -25,6 +23,7 @@ from flowray.state.snapshots import Part, Seed, SnapshotError, Snapshots
 from flowray.state.store import patiently
 from flowray.views.aggregate import END_OF_INPUT, Aggregator
 from flowray.views.checkpoint import Checkpoint, CheckpointError, State
+from flowray.views.leading import Leading, Totals
 from flowray.views.view import Partial, ViewPlan
 
 log = logging.getLogger(__name__)
@@ -342,19 +341,15 @@ class Aggregation:
 
     # -- looking at it -----------------------------------------------------------------------------
 
-    def newest(self, n: int, by: str) -> pa.Table | None:
-        """The n native rows of the newest open window that have most of the counter `by`; None if
-        no
-        window is open. Raises KeyError for a counter that the view lacks.
-        """
+    def leading(self, n: int, windows: int) -> list[Leading]:
+        """The first rows of the newest open windows, see `Aggregator.leading`."""
         with self._lock:
-            table = self._aggregator.newest()
-        if table is None:
-            return None
-        import pyarrow.compute as pc  # slow to import, and few look
+            return self._aggregator.leading(n, windows)
 
-        order = pc.sort_indices(table, sort_keys=[(by, "descending")])
-        return table.take(order[:n])
+    def take_closed(self) -> list[Totals]:
+        """The totals of windows closed since the last call."""
+        with self._lock:
+            return self._aggregator.take_closed()
 
     def ledger(self) -> Snapshot:
         """The accounts of this aggregator as a ledger."""

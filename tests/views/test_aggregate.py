@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -23,13 +22,11 @@ from flowray.views.window import Windows
 from tests.views.records import (
     NOW,
     PLANS,
-    VALUES,
     Record,
     Row,
     S,
     Shard,
     column,
-    columns_of,
     plan,
     records,
     rows_of,
@@ -321,19 +318,3 @@ def test_texts_of_closed_windows_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
     labels = [v for t in sink.tables.values() for v in column(t, "label")]
     assert sorted(labels) == sorted(b"%d-%d" % (n, i) for n in range(60) for i in range(10))
     assert aggregator.accounts[ViewAccount.COMMITTED] == 600
-
-
-@given(records(), st.sampled_from(WINDOWED))
-def test_the_newest_open_window(rows: list[Record], kind: dict[str, Any]) -> None:
-    view = plan(**{**kind, "partitions": 1})
-    shard, run = Shard(view), Run(view, ["0"])
-    shard.offer(rows)
-    run.deliver(shard.hand_over(0))
-    newest = run.aggregators[0].newest()
-    if newest is None:
-        assert run.aggregators[0].open_windows == 0
-        return
-    starts = {start for start, _ in run.aggregators[0]._open}
-    assert set(column(newest, "_window")) == {max(starts)}
-    assert set(VALUES) <= set(newest.column_names)
-    assert np.all(columns_of(rows, shard.texts)["flows"] == 1)
