@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from flowray.rib.halves import MANY_PATHS, Half, Sources, layered
 from flowray.rib.lpm import MISSING, Forest, Intervals, Prefixes
-from flowray.rib.overlay import Layered
 from flowray.rib.peers import Peer, PolicyView
 from flowray.rib.rib import PeerTables, Rib
 from flowray.rib.roa import RoaSet
 from flowray.rib.table import NONE, RouteTable, Rows
-from flowray.rib.validation import States, route_states
+from flowray.rib.validation import route_states
 from flowray.wire.bgp.attribute_store import AttributeColumns
 from flowray.wire.bgp.families import FAMILIES, Shape
 from flowray.wire.packets import address_words
@@ -30,12 +30,6 @@ from flowray.wire.packets import address_words
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
-
-MANY_PATHS = 1 << 31
-"""Bit of a payload that numbers a list of paths (ADD-PATH) instead of an attribute set."""
-
-STATE_SHIFT = 28
-"""Where the validation state (`RoaState`, 3 bits) stands in a payload, above the attribute set."""
 
 PIECE = 1 << 22
 """Octets of attribute sets that a snapshot holds together."""
@@ -65,7 +59,7 @@ class Snapshot:
     - `routers`: number of a router by its address words, and by those of its BGP identifier
     - `instances`: table of the forest by routing instance
     - `stale` (routers,) bool: routes that no session keeps true at this time
-    - `validated`: whether payloads of the forest and `paths` tell validation states (`STATE_SHIFT`)
+    - `validated`: whether payloads of the forest and `paths` tell validation states (`halves.STATE_SHIFT`)
     - `paths` (p,) uint32 and `path_begin` (q + 1,) int64: attribute sets of the lists of paths
     - `arena`, `offset`: the attribute sets, for their texts; the octets in pieces of PIECE, of
       which only the last one is another the next time
@@ -105,57 +99,6 @@ class Snapshot:
 Part = tuple[PeerTables, int]
 """A peer's tables, and a family of them."""
 
-Sources = tuple[tuple[RouteTable, int], ...]
-"""Tables and the generation of each. Numbers of peers are given again, and so tell nothing."""
-
-
-@dataclass(slots=True)
-class _Half:
-    """The routes of an instance of one version of IP, and what they were built from."""
-
-    sources: Sources
-    layered: Layered
-    paths: list[U32] = field(default_factory=list)
-    states: States | None = None
-    first: int = 0
-    """Number of the first list of paths."""
-
-    @property
-    def told(self) -> list[U32]:
-        """The lists of paths, with their states."""
-        if self.states is None:
-            return self.paths
-        pairs = zip(self.paths, self.states.paths, strict=True)
-        return [with_states(paths, states) for paths, states in pairs]
-
-    def renumber(self, first: int) -> None:
-        """Let the lists of paths count from `first` on. A table that has such has no overlay."""
-        prefixes = self.layered.base
-        payload = prefixes.payload
-        listed = (payload >= MANY_PATHS) & (payload != MISSING)
-        moved = payload[listed] - np.uint32(self.first) + np.uint32(first)
-        payload = payload.copy()
-        payload[listed] = moved
-        self.layered = _told(replace(prefixes, payload=payload), self.states)
-        self.first = first
-
-    def flatten(self) -> None:
-        """Make the changes part of the base."""
-        self.layered = Layered.of(self.layered.prefixes())
-
-
-def _told(prefixes: Prefixes, states: States | None) -> Layered:
-    """A table that tells validation states."""
-    if states is None:
-        return Layered.of(prefixes)
-    payload = with_states(prefixes.payload, states.prefixes)
-    return replace(Layered.of(replace(prefixes, payload=payload)), base=prefixes)
-
-
-def with_states(payload: U32, states: npt.NDArray[np.uint8]) -> U32:
-    """Payloads (n,) that tell validation states (n,); lists of paths have state 0."""
-    return payload | states.astype(np.uint32) << np.uint32(STATE_SHIFT)
-
 
 @dataclass(slots=True)
 class _Routers:
@@ -182,7 +125,7 @@ class Publisher:
     def __init__(self, rib: Rib, epoch: str, views: Sequence[PolicyView] = DEFAULT_VIEWS) -> None:
         self._rib, self._epoch = rib, epoch
         self._rank = {view: rank for rank, view in enumerate(views)}
-        self._halves: dict[tuple[Instance, int], _Half] = {}
+        self._halves: dict[tuple[Instance, int], Half] = {}
         self._generation = 0
         self._compactions = rib.compactions
         self._columns = AttributeColumns.empty(1)
@@ -230,8 +173,8 @@ class Publisher:
             self._halves[place].flatten()
 
     def _half(
-        self, place: tuple[Instance, int], parts: Sequence[Part], before: _Half | None
-    ) -> _Half:
+        self, place: tuple[Instance, int], parts: Sequence[Part], before: Half | None
+    ) -> Half:
         instance, version = place
         sources = tuple((t.tables[f], t.tables[f].generation) for t, f in parts)
         if before is not None and before.sources == sources:
@@ -254,18 +197,18 @@ class Publisher:
             parts[0][0].tables[parts[0][1]].changes()
         return self._finished(sources, Prefixes.of(version, *columns), paths)
 
-    def _changed(self, sources: Sources, before: _Half, news: Prefixes) -> _Half:
+    def _changed(self, sources: Sources, before: Half, news: Prefixes) -> Half:
         """A table of one path a prefix, with changes."""
         if self._roas is None:
-            return _Half(sources, before.layered.changed(news, MOST))
+            return Half(sources, before.layered.changed(news, MOST))
         # The state of a route may follow from that of others around it.
         return self._finished(sources, before.layered.base.merge(news), [])
 
-    def _finished(self, sources: Sources, prefixes: Prefixes, paths: list[U32]) -> _Half:
+    def _finished(self, sources: Sources, prefixes: Prefixes, paths: list[U32]) -> Half:
         states = None
         if self._roas is not None:
             states = route_states(self._roas, prefixes, paths, self._columns, self._own_as)
-        return _Half(sources, _told(prefixes, states), paths, states)
+        return Half(sources, layered(prefixes, states), paths, states)
 
     def _assemble(self, now_ns: int, routers: _Routers) -> Snapshot:
         self._generation += 1
