@@ -9,14 +9,16 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from actors.metrics import SHARD, Meter
+from actors.metrics import SHARD, Meter, ledger_counters
 from actors.naming import NAMESPACE, TEMPLATES, aggregate_name, as_actor
 from actors.snapshots import RayRoutes
 from flowray.garbage import search_seldom
 from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import Entry
 from flowray.ingest.ledger import Snapshot
+from flowray.ingest.ring import open_ring
 from flowray.ingest.shard import Shard
+from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.views.aggregation import Receipt
@@ -94,14 +96,24 @@ class RayKnowledge:
 class Ingest:
     """See `flowray.ingest.shard.Shard`."""
 
-    def __init__(self, settings: Settings, file: str, name: str) -> None:
+    def __init__(self, settings: Settings, file: str, name: str, listen: tuple[str, ...]) -> None:
         self._name, self._state = name, "starting"
+        configure(name, settings.logs)
         program = compile_settings(settings, file)
         routes = RayRoutes() if settings.route_groups else None
-        self._shard = Shard(program, name, RayTransport(), RayKnowledge(), routes=routes)
+        ring = open_ring(settings, name)
+        self._shard = Shard(
+            *(program, name, RayTransport(), RayKnowledge()),
+            routes=routes,
+            listen=listen,
+            ring=ring,
+        )
         self._shard.start()
         self._state = "running"
-        self._meter = Meter(SHARD, {"shard": name}, self._shard.status)
+        tags = {"shard": name}
+        self._meter = Meter(
+            *(SHARD, tags, self._shard.status), ledger_counters(tags, self._shard.movements)
+        )
         search_seldom()
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowray.filesystems import shown
 from flowray.settings.compile import Program
 from flowray.views.view import ViewPlan
 
@@ -43,5 +44,9 @@ def describe(program: Program) -> list[str]:
         for name, stream in program.streams.items()
     ]
     lines += [f"sink {name}: {sink.type} at {sink.path}" for name, sink in settings.sinks.items()]
-    lines.append(f"state at {settings.state.path}")
+    if (redis := settings.redis) is not None:
+        how = "TLS" if redis.tls else "no TLS"
+        every = _seconds(settings.live.interval)
+        lines.append(f"live views: Redis at {redis.place}, {how}; every {every}")
+    lines.append(f"state at {shown(settings.state.path)}")
     return lines

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.naming import NAMESPACE, SUPERVISOR, TEMPLATES, named
+from actors.naming import GATEWAY, NAMESPACE, SUPERVISOR, TEMPLATES, named
 from actors.plan import Plan
 from flowray.errors import FlowrayError
 from flowray.ingest.ledger import problems, totals
@@ -17,6 +17,7 @@ READY_SECONDS = 180.0
 """A start takes seconds; where kernels are to be compiled first, on a busy machine, minutes."""
 LOOK_SECONDS = 0.2
 END_SECONDS = 180.0
+_READY = ("healthy", "waiting")
 
 
 class StartError(FlowrayError):
@@ -40,8 +41,8 @@ class Live:
         return status
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> dict[str, Any]:
-        """Wait until all shards and RIB groups receive. Raises StartError with the reason if they
-        do not.
+        """Wait until all shards and RIB groups receive for which there are nodes. Raises StartError
+        with the reason if they do not.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -49,10 +50,11 @@ class Live:
             shards = status["shards"].values()
             running = sum(s["state"] == "healthy" for s in shards)
             ribs = status["ribs"].values()
-            listening = all(r["state"] == "healthy" for r in ribs)
-            if shards and running >= status["wanted_shards"] and listening:
+            listening = all(r["state"] in _READY for r in ribs)
+            started = bool(shards) or status["waiting"]
+            if started and running >= status["wanted_shards"] and listening:
                 return status
-            members = [*shards, *status["aggregators"].values(), *ribs]
+            members = [*shards, *status["aggregators"].values(), *ribs, status["gateway"]]
             errors = [m["error"] for m in members if m["restarts"] and m["error"]]
             if errors or time.monotonic() > deadline:
                 raise StartError(errors[0] if errors else f"not ready after {seconds:.0f} s")
@@ -90,7 +92,7 @@ def actor_names() -> list[str]:
 
     entries = ray.util.list_named_actors(all_namespaces=False)
     names = [e if isinstance(e, str) else e["name"] for e in entries]
-    ours = [n for n in names if n in (SUPERVISOR, TEMPLATES) or n.split("/")[0] in _KINDS]
+    ours = [n for n in names if n in (SUPERVISOR, TEMPLATES, GATEWAY) or n.split("/")[0] in _KINDS]
     return sorted(ours, key=lambda name: name != SUPERVISOR)
 
 

@@ -18,8 +18,10 @@ import typer
 from cluster.live import Live, actor_names, running, summary
 from cluster.replay import load_program
 from cluster.runtime import NotRunningError, Running, forget, joined_runtime, own_runtime
+from cluster.state import reached, seeded
 from cluster.topology import absolute, plan_of, with_ports
 from flowray.errors import FlowrayError
+from flowray.filesystems import shown
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.model import Settings
 
@@ -31,11 +33,17 @@ class AlreadyRunningError(FlowrayError):
     """The state path is in use."""
 
 
-def up(config: Path | None, address: str | None, *, as_json: bool) -> None:
+class DrainError(FlowrayError):
+    """A node cannot be emptied."""
+
+
+def up(
+    config: Path | None, address: str | None, from_state: str | None = None, *, as_json: bool
+) -> None:
     """Start, stay until a signal or `flowray down`, drain, print the summary."""
     program = load_program(config)
     stop = threading.Event()
-    with started(program, str(config or "built-in"), address, stop) as live:
+    with started(program, str(config or "built-in"), address, stop, from_state) as live:
         if not as_json:
             for line in _lines(live.wait_ready(), live.plan.settings):
                 typer.echo(line, err=True)
@@ -49,23 +57,30 @@ def up(config: Path | None, address: str | None, *, as_json: bool) -> None:
 
 @contextmanager
 def started(
-    program: Program, file: str, address: str | None, stop: threading.Event
+    program: Program,
+    file: str,
+    address: str | None,
+    stop: threading.Event,
+    from_state: str | None = None,
 ) -> Iterator[Live]:
     """A flowray that runs and receives, on a Ray of its own or on the one at `address`.
 
     SIGINT and SIGTERM set `stop`; a second one interrupts. Raises AlreadyRunningError, StartError.
     """
     settings = with_ports(absolute(program.settings))
-    plan = plan_of(compile_settings(settings, file), file)
     _claim(settings)
-    runtime = joined_runtime(address) if address else own_runtime(settings)
-    with runtime as where:
+    reached(settings)
+    settings = seeded(settings, from_state)
+    plan = plan_of(compile_settings(settings, file), file)
+    where = address or os.environ.get("RAY_ADDRESS") or settings.cluster.address
+    runtime = joined_runtime(where) if where else own_runtime(settings)
+    with runtime as ray_runtime:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt(stop))
         try:
             with running(plan) as live:
-                live.dashboard = where.dashboard
-                where.write(settings)
+                live.dashboard = ray_runtime.dashboard
+                ray_runtime.write(settings)
                 live.wait_ready()
                 yield live
         finally:
@@ -88,7 +103,7 @@ def _claim(settings: Settings) -> None:
     except NotRunningError:
         return
     if other != os.getpid() and _alive(other):
-        raise AlreadyRunningError(f"process {other} runs with {settings.state.path} already")
+        raise AlreadyRunningError(f"process {other} runs with {shown(settings.state.path)} already")
 
 
 def _alive(pid: int) -> bool:
@@ -102,15 +117,21 @@ def _alive(pid: int) -> bool:
 
 
 def _lines(status: dict[str, Any], settings: Settings) -> Iterator[str]:
-    shards = len(status["shards"])
-    for url in settings.listen.flows:
-        yield f"listening on {url}, {shards} shard{'s' if shards > 1 else ''}"
+    for name, node in status["nodes"].items():
+        shards = node["wanted_shards"]
+        where = f" on {name}" if len(status["nodes"]) > 1 else ""
+        for url in node["listen"]:
+            yield f"listening on {url}{where}, {shards} shard{'s' if shards > 1 else ''}"
+    yield from status["waiting"]
     for group in settings.route_groups:
         for protocol, address in (("bgp", group.bgp), ("bmp", group.bmp)):
             if address is not None:
                 yield f"listening on {protocol}://{address}, routes of group {group.name}"
         if group.looking_glass is not None:
             yield f"looking glass of group {group.name} on {group.looking_glass}"
+    for protocol, address in settings.gateway:
+        if address is not None:
+            yield f"gateway on {protocol}://{address}"
     for name in status["aggregators"]:
         yield f"{name} aggregates"
     yield "ready; stop with Ctrl-C or flowray down"
@@ -170,14 +191,35 @@ def _end_orphan(settings: Settings, where: Running, *, as_json: bool) -> None:
     forget(settings)
 
 
-def drain(config: Path | None, *, as_json: bool) -> None:
-    """Stop receiving and commit all; what runs stays until `down`."""
+def drain(config: Path | None, node: str | None, *, as_json: bool) -> None:
+    """Stop receiving and commit all; what runs stays until `down`. With a node: empty that."""
     from cluster.runtime import supervisor
 
     settings = absolute(load_program(config).settings)
     with supervisor(settings) as actor:
+        if node is not None:
+            _drain_node(actor, node, as_json=as_json)
+            return
         import ray
 
         begun = time.monotonic()
         figures = ray.get(actor.drain.remote(), timeout=DOWN_SECONDS)
         report(summary(figures, time.monotonic() - begun), as_json=as_json)
+
+
+def _drain_node(supervisor: Any, name: str, *, as_json: bool) -> None:
+    """Empty a node; returns when nothing of flowray is on it but what the whole cluster needs."""
+    import ray
+
+    if problem := ray.get(supervisor.drain_node.remote(name), timeout=30):
+        raise DrainError(problem)
+    deadline = time.monotonic() + DOWN_SECONDS
+    while (
+        report := ray.get(supervisor.status.remote(), timeout=30)["nodes"].get(name)
+    ) is not None:
+        if report["state"] == "drained":
+            break
+        if time.monotonic() > deadline:
+            raise DrainError(f"{name} still has {report['actors']} actors")
+        time.sleep(LOOK_SECONDS)
+    typer.echo(json.dumps({"drained": name}) if as_json else f"{name} is empty")

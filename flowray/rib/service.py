@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from flowray.archive.route_tape import RouteTape
 from flowray.clock import Clock, Rising, wall_clock
 from flowray.rib.archive import MessageArchive
 from flowray.rib.collector import RouteCollector
@@ -32,6 +33,7 @@ from flowray.rib.warm import snapshot_of
 from flowray.settings.compile import Program
 from flowray.settings.model import Settings
 from flowray.settings.routes import RouteGroup
+from flowray.state.store import open_store, patiently
 from flowray.views.checkpoint import Checkpoint, CheckpointError, State
 
 log = logging.getLogger(__name__)
@@ -65,21 +67,20 @@ class RouteService:
         self._settings = settings
         self._clock = Rising(clock)
         self._archive = _archive(settings, group)
-        self._collector = RouteCollector(settings, streams, labels, self._archive)
         # Attribute ids and generations of another start are not ours.
-        epoch = f"{group.name}.{clock():016x}"
-        self._publisher = self._collector.publisher(epoch)
-        self._bgp = None
-        if group.bgp is not None:
-            self._bgp = bgp_listener(settings, group.bgp, self._collector, clock)
-        self._bmp = None
-        if group.bmp is not None:
-            self._bmp = bmp_listener(settings, group.bmp, self._collector, clock)
-        self._kept = Checkpoint(settings.state.path / "rib" / f"{group.name}.bin")
+        life = f"{clock():016x}"
+        self._tape = _tape(settings, group, life)
+        self._collector = RouteCollector(settings, streams, labels, self._archive, self._tape)
+        self._publisher = self._collector.publisher(f"{group.name}.{life}")
+        self._bgp = bgp_listener(settings, group, self._collector, clock)
+        self._bmp = bmp_listener(settings, group, self._collector, clock)
+        store = open_store(settings.state.path)
+        self._kept = Checkpoint(store, f"rib/{group.name}.bin")
         history = settings.routes.history
         self._history = TableHistory(
-            self._kept.path,
-            settings.state.path / "rib" / "history" / group.name,
+            self._kept,
+            store,
+            f"rib/history/{group.name}",
             history.every,
             history.keep,
             clock,
@@ -90,6 +91,7 @@ class RouteService:
                 lambda question: self.look(lambda collector: question(collector.rib)),
                 labels.of,
                 self._history.at,
+                lambda: self._collector.payloads,
             ),
         )
         self._saved = -1
@@ -98,6 +100,9 @@ class RouteService:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"rib-{group.name}", daemon=True)
         self._writer = ThreadPoolExecutor(1, f"rib-{group.name}-sinks")
+        # Neither waits for the other: the state store and a sink are seldom away together.
+        self._saver = ThreadPoolExecutor(1, f"rib-{group.name}-state")
+        self._saving: Future[None] | None = None
         self._written: Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._snapshot: Snapshot | None = None
@@ -114,8 +119,8 @@ class RouteService:
     # -- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Load the kernels and the routes of before, then open the listeners. Raises ListenError,
-        and OSError for a state path that cannot be read.
+        """Load the kernels and the routes of before, then open the listeners; waits for a state
+        store that is away. Raises ListenError.
         """
         snapshot_of(self._program)
         self._restore()
@@ -133,6 +138,7 @@ class RouteService:
         self.ask(lambda: self._close(communication), STOP_SECONDS)
         self._writer.submit(self._store)
         self._writer.shutdown()
+        self._saver.shutdown()
         self._collector.close_streams()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_SECONDS)
@@ -163,8 +169,12 @@ class RouteService:
     def _restore(self) -> None:
         """Have the routes that were there when the group ended, or was ended."""
         try:
-            if (state := self._kept.load()) is not None:
+            state = patiently(f"rib {self.group.name}", self._kept.load)
+            if state is not None:
                 self._restored = restore(self._collector.rib, state)
+                if self._tape is not None:
+                    self._tape.restored(state, self._clock())
+                self._history.note(state[0].get("at", 0))
         except CheckpointError as error:
             aside = self._kept.set_aside()
             self._failed(error)
@@ -197,7 +207,7 @@ class RouteService:
     async def _close(self, communication: str) -> None:
         for task in self._tasks:
             task.cancel()
-        self._save()  # before sessions end, and their routes with them
+        self._save(final=True)  # before sessions end, and their routes with them
         if self._bgp is not None:
             await self._bgp.stop(communication)
         if self._bmp is not None:
@@ -239,17 +249,24 @@ class RouteService:
         if generation == self._published:
             return
         began = time.thread_time()
-        self._snapshot = self._publisher.publish(self._clock())
+        snapshot = self._publisher.publish(self._clock())
+        if self._tape is not None:
+            self._tape.published(snapshot)
+        self._snapshot = snapshot
         self._published = generation
         self._publishes += 1
         self._publish_seconds += time.thread_time() - began
 
-    def _save(self) -> None:
+    def _save(self, *, final: bool = False) -> None:
         """Copy the routes if they have changed since, and have them written."""
         generation = self._collector.rib.generation
-        if generation != self._saved:
+        busy = self._saving is not None and not self._saving.done()
+        if generation != self._saved and (final or not busy):
             self._saved = generation
-            self._writer.submit(self._write, saved(self._collector.rib), self._clock())
+            now_ns = self._clock()
+            self._saving = self._saver.submit(
+                self._write, saved(self._collector.rib, now_ns), now_ns
+            )
 
     def _write(self, state: State, now_ns: int) -> None:
         try:
@@ -262,6 +279,8 @@ class RouteService:
 
     def _validate(self, roas: RoaSet) -> None:
         """The RPKI cache told other payloads."""
+        if self._tape is not None:
+            self._tape.validated(roas, self._clock())
         self._collector.validate_with(roas)
         self._collector.validate_snapshots(self._publisher)
         self._payloads = len(roas)
@@ -321,6 +340,8 @@ class RouteService:
             "rpki_payloads": self._payloads,
             "archived": 0 if self._archive is None else self._archive.messages,
             "archive_lost": 0 if self._archive is None else self._archive.lost,
+            "taped": 0 if self._tape is None else self._tape.messages,
+            "tape_lost": 0 if self._tape is None else self._tape.lost,
             "snapshots": self._publishes,
             "snapshot_lag_seconds": round(lag, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),
@@ -337,6 +358,14 @@ def _archive(settings: Settings, group: RouteGroup) -> MessageArchive | None:
     if wanted is None or bgp is None or group.bgp is None:
         return None
     return MessageArchive(wanted.path, group.name, wanted.rotate, bgp.local_as)
+
+
+def _tape(settings: Settings, group: RouteGroup, life: str) -> RouteTape | None:
+    """The archive of what the group is told. Raises as `RouteTape`."""
+    wanted, bgp = settings.archive, settings.listen.bgp
+    if wanted is None or not wanted.routes:
+        return None
+    return RouteTape(wanted, group.name, life, 0 if bgp is None else bgp.local_as)
 
 
 async def _awaited(work: Callable[[], Any]) -> Any:

@@ -4,46 +4,26 @@ it does.
 
 from __future__ import annotations
 
-import ipaddress
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from flowray.settings.base import Model, Name, Prefix, misplaced
+from flowray.settings.archive import Archive
+from flowray.settings.base import Location, Model, Name, Prefix, UdpUrl, misplaced
+from flowray.settings.cluster import Cluster
+from flowray.settings.operations import Gateway, Logs, Metrics
 from flowray.settings.quantities import Duration, Octets
+from flowray.settings.redis import Live, Redis
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
-
-
-def _udp_url(value: str) -> str:
-    try:
-        url = urlsplit(value)
-        port, host = url.port, url.hostname
-        ipaddress.ip_address((host or "").split("%")[0])
-    except ValueError:
-        port = None
-    if port is None or urlsplit(value).scheme != "udp":
-        raise ValueError("udp://ADDRESS:PORT, such as udp://[::]:2055")
-    return value
-
-
-def _shards(value: Any) -> Any:
-    # Before the union is tried: its errors are told at places that no configuration has.
-    if value != "auto" and (type(value) is not int or value < 1):
-        raise ValueError("auto, or a number from 1 on")
-    return value
-
-
-UdpUrl = Annotated[str, AfterValidator(_udp_url)]
 
 
 class Listen(Model):
@@ -52,6 +32,7 @@ class Listen(Model):
     flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
     allow: list[Prefix] = []
     receive_buffer: Octets = 16 << 20
+    ring: Octets = 128 << 20
     bgp: BgpListen | None = None
     bmp: BmpListen | None = None
 
@@ -168,21 +149,39 @@ class FileSink(Model):
     append: bool = False
 
 
+class StateSnapshots(Model):
+    """How often aggregators write what they have open, and where; see `flowray.state.snapshots`."""
+
+    every: Annotated[Duration, Field(ge=1_000_000_000)] = 300 * 1_000_000_000
+    keep: int = Field(default=12, ge=1, le=10_000)
+    path: Location | None = None
+
+
 class State(Model):
     """Where checkpoints and templates are kept."""
 
-    path: Path = Path("data/state")
+    path: Location = "data/state"
+    ring: Path | None = None
     checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
+    outbox_limit: Annotated[Octets, Field(ge=1)] = 1 << 30
+    snapshots: StateSnapshots | None = None
+    start_from: str | None = None
 
+    @property
+    def shelf(self) -> str:
+        """Where snapshots are."""
+        if self.snapshots is not None and self.snapshots.path is not None:
+            return self.snapshots.path
+        place, question, query = self.path.partition("?")
+        return f"{place.rstrip('/')}/snapshots{question}{query}"
 
-class Cluster(Model):
-    """How the work is spread over Ray actors."""
-
-    shards: Annotated[int | Literal["auto"], BeforeValidator(_shards)] = "auto"
-    hand_over: Annotated[Duration, Field(ge=1_000_000)] = 1_000_000_000
-    shard_memory: Octets = 1 << 30
-    object_store: Octets = 256 << 20
-    dashboard: bool = True
+    @property
+    def local(self) -> Path:
+        """A directory of this machine for what is about this machine: `path` if it is local."""
+        if "://" not in self.path:
+            return Path(self.path).expanduser()
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - raises nothing
+        return Path(home) / "flowray" / hashlib.sha256(self.path.encode()).hexdigest()[:16]
 
 
 class Settings(Model):
@@ -194,8 +193,14 @@ class Settings(Model):
     routes: Routes = Routes()
     views: list[View] = Field(min_length=1)
     sinks: dict[Name, FileSink] = {}
+    redis: Redis | None = None
+    live: Live = Live()
     state: State = State()
+    archive: Archive | None = None
     cluster: Cluster = Cluster()
+    metrics: Metrics = Metrics()
+    gateway: Gateway = Gateway()
+    logs: Logs = Logs()
 
     @model_validator(mode="before")
     @classmethod
@@ -205,12 +210,20 @@ class Settings(Model):
             return content
         return {name: value for name, value in content.items() if value is not None}
 
+    @field_validator("archive", mode="before")
+    @classmethod
+    def _archive_at(cls, value: Any) -> Any:
+        """A path alone says it all."""
+        return {"path": value} if isinstance(value, str) else value
+
     @property
     def route_groups(self) -> list[RouteGroup]:
-        """Those that are configured, or the one of `listen`, or none where nothing listens."""
+        """Those that are configured, in their parts, or the one of `listen`, or none where nothing
+        listens.
+        """
         bgp, bmp = self.listen.bgp, self.listen.bmp
         if self.routes.groups or (bgp is None and bmp is None):
-            return self.routes.groups
+            return [part for group in self.routes.groups for part in group.divided()]
         places = {
             "bgp": None if bgp is None else bgp.address,
             "bmp": None if bmp is None else bmp.address,
@@ -220,12 +233,18 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _grouped(self) -> Settings:
-        names = [group.name for group in self.routes.groups]
+        names: set[str] = set()
         taken: set[str] = set()
         for i, group in enumerate(self.routes.groups):
             place = f"routes.groups[{i}]"
-            if group.name in names[:i]:
+            divided = {part.name for part in group.divided()}
+            if names & divided:
                 raise misplaced(f"{place}.name", repr(group.name), "a name that no group has yet")
+            names |= divided
+            proxied = self.listen.bmp is not None and self.listen.bmp.proxy_protocol
+            if group.parts > 1 and group.bmp is not None and proxied:
+                allowed = "1 with listen.bmp.proxy_protocol: all routers have the proxy's address"
+                raise misplaced(f"{place}.parts", str(group.parts), allowed)
             for protocol in ("bgp", "bmp"):
                 address = getattr(group, protocol)
                 if address is None:
@@ -236,7 +255,7 @@ class Settings(Model):
                 if address in taken and not address.endswith(":0"):
                     raise misplaced(where, address, "an address that no other group listens on")
                 taken.add(address)
-            if (address := group.looking_glass) is not None:
+            for address in filter(None, (part.looking_glass for part in group.divided())):
                 if address in taken and not address.endswith(":0"):
                     where = f"{place}.looking_glass"
                     raise misplaced(where, address, "an address that no other group listens on")

@@ -12,10 +12,12 @@ from flowray.generate.send import Sender
 from flowray.ingest.delivery import LocalTransport
 from flowray.ingest.knowledge import KnowledgeStore
 from flowray.ingest.ledger import merge_snapshots, problems
+from flowray.ingest.ring import Ring
 from flowray.ingest.shard import Shard
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import parse_settings
 from flowray.sinks.base import MemorySink
+from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation
 from flowray.views.checkpoint import Checkpoint
 
@@ -42,9 +44,15 @@ def generated(
     return specs, batches, Truth.joined(truth)
 
 
-def send(port: int, specs: Sequence[ExporterSpec], batches: Batches, rate: float = 5000) -> int:
+def send(
+    port: int,
+    specs: Sequence[ExporterSpec],
+    batches: Batches,
+    rate: float = 5000,
+    host: str = "127.0.0.1",
+) -> int:
     """Send all from the exporters' addresses; the number of datagrams."""
-    with Sender("127.0.0.1", port, [spec.address for spec in specs]) as sender:
+    with Sender(host, port, [spec.address for spec in specs]) as sender:
         return sum(
             sender.send(payloads, exporter=index, rate=rate).sent for _, index, payloads in batches
         )
@@ -71,7 +79,7 @@ class Rig:
         self.path = path
         self.program = compile_settings(parse_settings(content, "test"), "test")
         self.sinks = {plan.name: MemorySink() for plan in self.program.views}
-        self.store = KnowledgeStore(path / "templates.jsonl")
+        self.store = KnowledgeStore(open_store(path))
         self.transport = LocalTransport(())
         self.shards: list[Shard] = []
         self.drained: list[dict[str, Any]] = []
@@ -81,7 +89,7 @@ class Rig:
         """Start the aggregators, from their checkpoints if there are some."""
         for plan in self.program.views:
             for p in range(plan.partitions):
-                checkpoint = Checkpoint(self.path / f"{plan.name}-{p}")
+                checkpoint = Checkpoint(open_store(self.path), f"{plan.name}-{p}")
                 sinks = [self.sinks[plan.name]]
                 made = Aggregation(plan, sinks, p, checkpoint=checkpoint, interval_ns=1 << 60)
                 made.expect([shard.name for shard in self.shards])
@@ -95,17 +103,23 @@ class Rig:
         """As the template store does."""
         return self.store.since(epoch, generation)
 
-    def start(self, name: str, port: int = 0) -> Shard:
-        """Start a shard."""
+    def start(self, name: str, port: int = 0, *, ring: bool = False) -> Shard:
+        """Start a shard; with a ring it goes on from a killed one of its name."""
         transport = LocalTransport(())
         transport.aggregations = self.transport.aggregations
         listen = [f"udp://127.0.0.1:{port}"]
-        shard = Shard(self.program, name, transport, self, listen=listen)
+        kept = Ring(self.path / "ring" / name, 8 << 20) if ring else None
+        shard = Shard(self.program, name, transport, self, listen=listen, ring=kept)
         self.shards.append(shard)
         for aggregation in transport.aggregations.values():
             aggregation.expect([s.name for s in self.shards])
         shard.start()
         return shard
+
+    def kill(self, shard: Shard) -> None:
+        """End a shard as the kernel does: wherever it is, without a last word."""
+        shard.close()
+        self.shards.remove(shard)
 
     def drain(self, shard: Shard, *, final: bool = True) -> dict[str, Any]:
         """Drain a shard and keep its accounts."""
@@ -141,7 +155,6 @@ class Rig:
         """End what still runs."""
         for shard in self.shards:
             shard.close()
-        self.store.close()
 
 
 def port_of(shard: Shard) -> int:
