@@ -16,6 +16,7 @@ from flowray.garbage import search_seldom
 from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import Entry
 from flowray.ingest.ledger import Snapshot
+from flowray.ingest.ring import open_ring
 from flowray.ingest.shard import Shard
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
@@ -99,7 +100,13 @@ class Ingest:
         program = compile_settings(settings, file)
         routes = RayRoutes() if settings.route_groups else None
         self._shard = Shard(
-            program, name, RayTransport(), RayKnowledge(), routes=routes, listen=listen
+            program,
+            name,
+            RayTransport(),
+            RayKnowledge(),
+            routes=routes,
+            listen=listen,
+            ring=open_ring(settings, name),
         )
         self._shard.start()
         self._state = "running"

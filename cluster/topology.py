@@ -39,12 +39,13 @@ def absolute(settings: Settings) -> Settings:
     told = {"join": join.model_copy(update=files), "rpki": rpki, "archive": archive}
     routes = settings.routes.model_copy(update=told)
     maps = {name: path.absolute() for name, path in settings.maps if isinstance(path, Path)}
+    ring = None if settings.state.ring is None else settings.state.ring.expanduser().absolute()
     return settings.model_copy(
         update={
             "listen": listen,
             "routes": routes,
             "state": settings.state.model_copy(
-                update={"path": _absolute_location(settings.state.path)}
+                update={"path": _absolute_location(settings.state.path), "ring": ring}
             ),
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from flowray.ingest.kernels import count_each
 from flowray.wire.packets import Exporters
@@ -128,6 +129,29 @@ class Ledger:
     def total(self, account: Account) -> int:
         """An account summed over exporters."""
         return int(self._counts[account].sum())
+
+    def table(self) -> pa.Table:
+        """The counters of all exporters by their numbers, a column per account."""
+        n = min(len(self._exporters), self._counts.shape[1])
+        return pa.table({a.label: self._counts[a, :n] for a in Account})
+
+    def views(self) -> dict[str, dict[str, int]]:
+        """The accounts of all views: {view: {account: n}}."""
+        return {
+            name: {a.label: int(row[a]) for a in ViewAccount} for name, row in self._views.items()
+        }
+
+    def restore(self, table: pa.Table, views: Mapping[str, Mapping[str, int]]) -> None:
+        """Go on from the accounts that another ledger told, in place of its own."""
+        width = max(64, 1 << table.num_rows.bit_length())
+        self._counts = np.zeros((len(Account), width), np.int64)
+        for account in Account:
+            if account.label in table.column_names:
+                self._counts[account, : table.num_rows] = table[account.label].to_numpy()
+        self._views = {
+            name: np.array([row.get(a.label, 0) for a in ViewAccount], np.int64)
+            for name, row in views.items()
+        }
 
     def snapshot(self) -> Snapshot:
         """{"exporters": {address: {account: n}}, "views": {view: {account: n}}}; accounts that are

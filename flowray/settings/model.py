@@ -30,6 +30,7 @@ class Listen(Model):
     flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
     allow: list[Prefix] = []
     receive_buffer: Octets = 16 << 20
+    ring: Octets = 128 << 20
     bgp: BgpListen | None = None
     bmp: BmpListen | None = None
 
@@ -165,6 +166,7 @@ class State(Model):
     """Where checkpoints and templates are kept."""
 
     path: Location = "data/state"
+    ring: Path | None = None
     checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
 
     @property
