@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from flowray.settings.model import Settings, View
@@ -87,6 +86,19 @@ def changes(old: Settings, new: Settings) -> Changes:
     return found
 
 
+def folded(settings: Settings) -> dict[str, str]:
+    """What views are folded into, by name: the same text, the same partials."""
+    return {view.name: _digest(_folding(view)) for view in settings.views}
+
+
+def written(settings: Settings) -> dict[str, str]:
+    """How and where the rows of views are written, by name."""
+    return {
+        view.name: _digest([view.encoding.model_dump(), _sinks(settings, view.name)])
+        for view in settings.views
+    }
+
+
 def _folding(view: View) -> dict[str, Any]:
     return view.model_dump(exclude=set(MOVING))
 
@@ -122,10 +134,12 @@ def _shown(value: Any) -> str:
 
 
 def digest(settings: Settings) -> str:
-    """Names a configuration and what its map files hold now."""
-    told = json.dumps(settings.model_dump(mode="json"), sort_keys=True, default=str).encode()
-    whole = hashlib.sha256(told)
-    for path in (settings.maps.labels, settings.maps.sampling):
-        if path is not None:
-            whole.update(Path(path).read_bytes())
-    return whole.hexdigest()[:12]
+    """Names a configuration, with what its files of maps hold now. Raises OSError."""
+    files = [p for p in (settings.maps.labels, settings.maps.sampling) if p is not None]
+    held = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    return _digest([settings.model_dump(mode="json"), held])
+
+
+def _digest(told: Any) -> str:
+    text = json.dumps(told, sort_keys=True, default=lambda model: model.model_dump(mode="json"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -391,22 +391,29 @@ class Aggregator:
 
     def restore(self, description: dict[str, Any], tables: dict[str, pa.Table]) -> None:
         """Go on from a stored state."""
-        for shard, incarnation, sequence, watermark in description["received"]:
-            received = self._received_of(shard, incarnation)
-            received.sequence = received.acknowledged = sequence
-            # That a shard ended belongs to the run before: its successor says how far it is.
-            received.watermark = 0 if watermark == END_OF_INPUT else watermark
+        self.succeed(description)
         for start, revision in description["open"]:
             table = tables[f"window-{start}-{revision}"]
             self._fold_in(start, revision, *self._native(table))
-        self.accounts[:] = description["accounts"]
+        told = description["accounts"]
+        self.accounts[: len(told)] = told
         self._rows_committed = description["rows"]
         self.committed.update(description["committed"])
-        self._closed_until = description["closed_until"]
-        self._closed_early = {(start, revision) for start, revision in description["closed_early"]}
         for n, (start, end, revision, sequence, records, sinks) in enumerate(
             description["outstanding"]
         ):
             commit = Commit(self.plan.name, start, end, self.partition, revision, sequence)
             waiting = [self._sinks[i] for i in sinks if i < len(self._sinks)]
             self._outstanding.append(Outstanding(commit, tables[f"commit-{n}"], records, waiting))
+
+    def succeed(self, description: dict[str, Any]) -> None:
+        """Follow on a stored state, maybe of another form of the view: what was received there is
+        known, what was closed there is not committed again.
+        """
+        for shard, incarnation, sequence, watermark in description["received"]:
+            received = self._received_of(shard, incarnation)
+            received.sequence = received.acknowledged = sequence
+            # That a shard ended belongs to the run before: its successor says how far it is.
+            received.watermark = 0 if watermark == END_OF_INPUT else watermark
+        self._closed_until = description["closed_until"]
+        self._closed_early = {(start, revision) for start, revision in description["closed_early"]}

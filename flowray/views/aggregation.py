@@ -21,7 +21,7 @@ from flowray.clock import Clock, wall_clock
 from flowray.ingest.ledger import Snapshot, ViewAccount
 from flowray.sinks.base import Sink
 from flowray.views.aggregate import END_OF_INPUT, Aggregator
-from flowray.views.checkpoint import Checkpoint, CheckpointError, State
+from flowray.views.checkpoint import Checkpoint, CheckpointError
 from flowray.views.view import Partial, ViewPlan
 
 log = logging.getLogger(__name__)
@@ -109,19 +109,27 @@ class Aggregation:
             state = self._checkpoint.load()
             if state is None:
                 return False
-            description, tables = self._fitting(state)
+            description, tables = state
+            before = description["aggregator"]
+            fits = self._fits(description)
         except CheckpointError as error:
             aside = self._checkpoint.set_aside()
             self._failed("checkpoint", error)
             log.error("%s; it is kept as %s", error, aside)  # noqa: TRY400
             return False
-        self._aggregator.restore(description["aggregator"], tables)
+        if not fits:
+            self._aggregator.succeed(before)
+            return False
+        self._aggregator.restore(before, tables)
         return True
 
-    def _fitting(self, state: State) -> State:
-        if state[0]["shape"] != self._shape():
+    def _fits(self, description: dict[str, Any]) -> bool:
+        """Whether all of a state is of use; of another form of the view only what is done with."""
+        fits: bool = description["shape"] == self._shape()
+        state = description["aggregator"]
+        if not fits and (state["open"] or state["outstanding"]):
             raise CheckpointError("the checkpoint is of another form of the view")
-        return state
+        return fits
 
     def _store(self) -> None:
         """Checkpoint, then acknowledge what it holds."""
