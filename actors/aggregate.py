@@ -10,6 +10,7 @@ import ray
 
 from actors.metrics import AGGREGATOR, Meter
 from actors.naming import aggregate_name, as_actor, here
+from flowray.fleet.changes import folded, written
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
@@ -30,6 +31,7 @@ class Aggregate:
     def __init__(self, settings: Settings, file: str, view: str, partition: int) -> None:
         self._name = aggregate_name(view, partition)
         self._stop = threading.Event()
+        self._forms = {"folded": folded(settings)[view], "written": written(settings)[view]}
         program = compile_settings(settings, file)
         plan = next(p for p in program.views if p.name == view)
         warm_aggregator(program, view)
@@ -72,7 +74,7 @@ class Aggregate:
         """Figures. Raises RuntimeError if time stands still here."""
         if not self._thread.is_alive():
             raise RuntimeError("the tick thread died")
-        return {**self._aggregation.status(), **here()}
+        return {**self._aggregation.status(), **self._forms, **here()}
 
     @ray.method(concurrency_group="control")
     def ledger(self) -> Snapshot:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
+
 from flowray.settings.model import Settings, View
 
 FIXED: dict[str, str] = {
@@ -113,7 +115,7 @@ def _differences(old: Settings, new: Settings) -> Iterator[tuple[str, Any, Any]]
     for section in type(old).model_fields:
         if section not in ("views", "sinks"):
             was, is_ = getattr(old, section), getattr(new, section)
-            if not hasattr(was, "model_fields") or type(was) is not type(is_):
+            if not isinstance(was, BaseModel) or type(was) is not type(is_):
                 if was != is_:
                     yield section, was, is_
                 continue
