@@ -81,6 +81,7 @@ class Supervisor:
 
     def _step(self) -> None:
         if self._next is not None:
+            self._turnover.agreed = False
             self._plan, self._next = self._next, None
             self._services.follow(self._plan)
             self._shards.follow(self._plan)
@@ -214,7 +215,7 @@ class Supervisor:
             return self._end
 
     def _drain_all(self) -> dict[str, Any]:
-        deadline = time.monotonic() + self._plan.drain_seconds
+        deadline = time.monotonic() + self._plan.start_seconds
         while not (self._next is None and self._turnover.agreed) and time.monotonic() < deadline:
             time.sleep(SHORT_SECONDS)  # what waits for other aggregators has to get to them first
         self._stop.set()

@@ -37,10 +37,10 @@ class Turnover:
         for member in behind:
             if member.healthy and not member.draining:
                 self._call(member, "reload")
-        services = self._services
-        self.agreed = not behind
         if behind:
-            return  # those that start tell it soon, those that drain are gone soon
+            self.agreed = False  # those that start tell it soon, those that drain are gone soon
+            return
+        services = self._services
         owed = {view for m in members for view in m.status["outgoing"]}
         for (view, _), member in list(services.outgoing.items()):
             if view not in owed:
@@ -54,24 +54,21 @@ class Turnover:
                     self._finish(member)
             elif member.status["written"] != where[view] and not member.status["outstanding"]:
                 services.restart(member)
-        self._release(members, now)
-        self.agreed = self.agreed and all(
+        released = self._release(members, now)
+        self.agreed = released and all(
             m.status.get("written") == where[view] for (view, _), m in services.aggregators.items()
         )
 
-    def _release(self, members: list[Member], now: Mapping[str, str]) -> None:
-        """Open the way to aggregators that are there now."""
+    def _release(self, members: list[Member], now: Mapping[str, str]) -> bool:
+        """Open the way to aggregators that are there now; whether that is over for all."""
         there = dict.fromkeys(now, True)
         for (view, _), member in self._services.aggregators.items():
             there[view] &= member.started and member.status.get("folded") == now[view]
         for member in members:
             if ready := [view for view in member.status["gated"] if there.get(view, True)]:
                 self._call(member, "release", ready)
-        self.agreed = not (
-            self._services.outgoing
-            or not all(there.values())
-            or any(m.status["gated"] for m in members)
-        )
+        gated = any(m.status["gated"] for m in members)
+        return not self._services.outgoing and all(there.values()) and not gated
 
     def _finish(self, member: Member) -> None:
         """Have an aggregator close its windows, keep its accounts, and end it."""

@@ -61,7 +61,7 @@ def reload(live: Live, new: Settings) -> list[str]:
 def test_views_maps_and_sinks_change_while_exporters_send(live: Live, tmp_path: Path) -> None:
     port = int(live.plan.settings.listen.flows[0].rpartition(":")[2])
     before = live.status()
-    with pytest.raises(ReloadError, match="listen.flows: found"):
+    with pytest.raises(ReloadError, match=r"listen\.flows: found"):
         reload(live, settings(tmp_path, HOSTS, listen={"flows": ["udp://127.0.0.1:1"]}))
     specs, batches, truth = generated(4)
     half = len(batches) // 2
