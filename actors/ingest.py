@@ -10,7 +10,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.configuration import Configuration, current
-from actors.metrics import SHARD, Meter
+from actors.metrics import SHARD, Meter, ledger_counters
 from actors.naming import NAMESPACE, TEMPLATES, aggregate_name, as_actor
 from actors.snapshots import RayRoutes
 from flowray.fleet.changes import digest
@@ -20,6 +20,7 @@ from flowray.ingest.knowledge import Entry
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.ring import open_ring
 from flowray.ingest.shard import Shard
+from flowray.logs import configure
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.model import Settings
 from flowray.views.aggregation import Receipt
@@ -99,21 +100,23 @@ class Ingest:
 
     def __init__(self, settings: Settings, file: str, name: str, listen: tuple[str, ...]) -> None:
         self._name, self._state = name, "starting"
+        configure(name, settings.logs)
         program = self._current(Configuration(settings, file))
         settings = program.settings
         routes = RayRoutes() if settings.route_groups else None
+        ring = open_ring(settings, name)
         self._shard = Shard(
-            program,
-            name,
-            RayTransport(),
-            RayKnowledge(),
+            *(program, name, RayTransport(), RayKnowledge()),
             routes=routes,
             listen=listen,
-            ring=open_ring(settings, name),
+            ring=ring,
         )
         self._shard.start()
         self._state = "running"
-        self._meter = Meter(SHARD, {"shard": name}, self._shard.status)
+        tags = {"shard": name}
+        self._meter = Meter(
+            *(SHARD, tags, self._shard.status), ledger_counters(tags, self._shard.movements)
+        )
         search_seldom()
 
     def _current(self, otherwise: Configuration) -> Program:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from flowray.settings.model import Settings
 
@@ -10,13 +11,15 @@ from flowray.settings.model import Settings
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A topology. `aggregators` are (view, partition); `shards` is what `auto` is on a
-    node whose cores Ray does not count.
+    node whose cores Ray does not count; `answers` (actors.gateway.Answers) is what the gateway has
+    to say.
     """
 
     settings: Settings
     file: str
     aggregators: tuple[tuple[str, int], ...]
     shards: int
+    answers: Any = None
     probe_seconds: float = 1.0
     probe_timeout: float = 2.0
     probe_failures: int = 3

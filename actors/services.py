@@ -14,7 +14,8 @@ import ray
 
 from actors.aggregate import AggregateActor
 from actors.fleet import Member, end
-from actors.naming import NAMESPACE, TEMPLATES, aggregate_name, named, rib_name
+from actors.gateway import GatewayActor
+from actors.naming import GATEWAY, NAMESPACE, TEMPLATES, aggregate_name, named, rib_name
 from actors.nodes import Survey, head, on
 from actors.plan import Plan
 from actors.rib import RibActor
@@ -29,6 +30,7 @@ class Services:
         self._plan = plan
         self._event = event
         self.templates = Member(TEMPLATES, None)
+        self.gateway = Member(GATEWAY, None)
         self.aggregators = {
             place: Member(aggregate_name(*place), None) for place in plan.aggregators
         }
@@ -39,7 +41,7 @@ class Services:
     @property
     def members(self) -> list[Member]:
         """All of them."""
-        return [self.templates, *self.ribs.values(), *self.all_aggregators]
+        return [self.templates, self.gateway, *self.ribs.values(), *self.all_aggregators]
 
     @property
     def all_aggregators(self) -> list[Member]:
@@ -84,6 +86,9 @@ class Services:
         if self.templates.handle is None:
             actor = TemplatesActor.options(**named(TEMPLATES), scheduling_strategy=head())
             self.templates.handle = actor.remote(settings.state.path)
+        if self.gateway.handle is None and (settings.gateway.http or settings.gateway.grpc):
+            actor = GatewayActor.options(**named(GATEWAY), scheduling_strategy=head())
+            self.gateway.handle = actor.remote(settings, self._plan.answers)
         for group in settings.route_groups:
             member = self.ribs[group.name]
             self._ensure(member, RibActor, (settings, file, group.name), group.labels, survey)

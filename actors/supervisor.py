@@ -15,9 +15,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from actors.audit import Audit
 from actors.configuration import Configuration, current, publish
 from actors.fleet import hear, probe
-from actors.naming import as_actor
+from actors.naming import SUPERVISOR, as_actor
 from actors.nodes import Nodes
 from actors.plan import Plan
 from actors.retired import Retired
@@ -27,6 +28,7 @@ from actors.shards import Shards
 from actors.turnover import Turnover
 from flowray.fleet.changes import changes
 from flowray.ingest.ledger import merge_snapshots
+from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.state.store import open_store
@@ -44,6 +46,7 @@ class Supervisor:
     """Desired topology, health, and the accounts of all."""
 
     def __init__(self, plan: Plan) -> None:
+        configure(SUPERVISOR, plan.settings.logs)
         self._plan = plan = _agreed(plan)
         self._next: Plan | None = None
         self._events: list[str] = []
@@ -61,6 +64,14 @@ class Supervisor:
         self._hear_at = 0.0
         self._ending = threading.Lock()
         self._end: dict[str, Any] | None = None
+        self._audit = Audit(
+            lambda: list(self._shards.members.values()),
+            lambda: self._services.all_aggregators,
+            lambda: [m for m in self._services.members if m.handle is not None],
+            lambda: self._retired.ledger,
+            lambda: [figures["ledger"] for figures in self._retired.aggregators],
+            *(self._event, self._stop),
+        )
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
         self._thread.start()
 
@@ -173,6 +184,8 @@ class Supervisor:
             "aggregators": {m.name: m.report() for m in self._services.all_aggregators},
             "ribs": {m.name: m.report() for m in self._services.ribs.values()},
             "templates": self._services.templates.report(),
+            "gateway": self._services.gateway.report(),
+            "ledger_problems": self._audit.problems,
             "wanted_shards": sum(node["wanted_shards"] for node in nodes.values()),
             "nodes": nodes,
             "configuration": {

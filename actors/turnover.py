@@ -52,7 +52,7 @@ class Turnover:
             if member.status["folded"] != now[view]:
                 if view not in owed:
                     self._finish(member)
-            elif member.status["written"] != where[view] and not member.status["outstanding"]:
+            elif member.status["written"] != where[view]:
                 services.restart(member)
         released = self._release(members, now)
         self.agreed = released and all(

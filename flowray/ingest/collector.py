@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -311,14 +311,24 @@ class Collector:
         return len(self._decoder.hold) + len(self._decoder.settling.hold)
 
     def snapshot(self) -> Snapshot:
-        """The ledger, with what was closed of it."""
-        now = self.ledger.snapshot()
+        """The ledger, with what was closed of it and the sets that are held now."""
+        held = self.sets_held
+        now = self.ledger.snapshot() | ({"held": held} if held else {})
         return now if self.closed is None else merge_snapshots((self.closed, now))
 
     def close_accounts(self) -> None:
         """Begin the accounts anew under other views; `snapshot` tells both."""
-        self.closed = self.snapshot()
+        ledger = self.ledger.snapshot()
+        self.closed = ledger if self.closed is None else merge_snapshots((self.closed, ledger))
         self.ledger.reset()
+
+    def made_for(self, program: Program) -> Collector:
+        """Another collector of the same kind and place, empty, for another program."""
+        return Collector(program, self.shard, self.incarnation, shared=True, keeping=self.keeping)
+
+
+MakeCollector: TypeAlias = Callable[[Keeping | None], Collector]
+"""Makes the collector of a shard, whose partials something keeps or nothing does."""
 
 
 def _octets(partial: Partial) -> int:

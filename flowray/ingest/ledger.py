@@ -53,6 +53,7 @@ class Account(IntEnum):
     COUNTER_BLOCKS = 24
     SETS_UNSETTLED = 25
     TEMPLATES_EXPIRED = 26
+    UNARCHIVED = 27
 
     @property
     def label(self) -> str:
@@ -81,7 +82,8 @@ class ViewAccount(IntEnum):
     LATE = 4
     OTHERS = 5
     COMMITTED = 6
-    ABSENT = 7
+    RESTORED = 7
+    ABSENT = 8
 
     @property
     def label(self) -> str:
@@ -159,9 +161,18 @@ class Ledger:
         self._counts[:] = 0
         self._views.clear()
 
+    def counts(self) -> Counts:
+        """A copy of the accounts (Account, exporter)."""
+        return self._counts.copy()
+
+    def view_counts(self) -> dict[str, Counts]:
+        """A copy of the accounts of views (ViewAccount,)."""
+        return {view: row.copy() for view, row in self._views.items()}
+
     def snapshot(self) -> Snapshot:
         """{"exporters": {address: {account: n}}, "views": {view: {account: n}}}; accounts that are
-        zero are left out. "counter_views": [view, ...] is there if there are any.
+        zero are left out. "counter_views": [view, ...] is there if there are any; "held", the sets
+        that are held now, if a collector adds it.
         """
         exporters = {}
         for i in np.flatnonzero(self._counts.any(axis=0)):
@@ -194,6 +205,8 @@ def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
                 into = total[part].setdefault(name, {})
                 for account, n in accounts.items():
                     into[account] = into.get(account, 0) + n
+        if "held" in snapshot:
+            total["held"] = total.get("held", 0) + snapshot["held"]
     for snapshot in snapshots:
         decoded = totals(snapshot)
         for view in total["views"].keys() - snapshot["views"].keys():
@@ -255,9 +268,11 @@ def _view_problems(
     if offered != ended:
         found.append(f"view {view}: {offered} {units} offered, {ended} accounted for")
     committed = row.get("committed", 0)
-    if row.get("aggregated", 0) != committed + still_open:
+    # Those that a snapshot of another run had open were aggregated there.
+    aggregated = row.get("aggregated", 0) + row.get("restored", 0)
+    if aggregated != committed + still_open:
         found.append(
-            f"view {view}: {row.get('aggregated', 0)} {units} aggregated, {committed} committed and"
+            f"view {view}: {aggregated} {units} aggregated, {committed} committed and"
             f" {still_open} open"
         )
     return found

@@ -114,17 +114,18 @@ class Receiver:
         slots.begin(now)
         first = slots.used
         for listener in self._open:
+            before = slots.used
             try:
                 slots.receive(listener.socket.fileno(), BATCH - (slots.used - first))
             except OSError:
                 if slots.used == first:
                     raise
                 break  # what the others gave comes first; it will be broken the next time, too
+            slots.stamp(before, now, listener.port)
         # A full batch must not always be the first socket's.
         self._open.append(self._open.pop(0))
         if slots.used == first:
             return None
-        slots.stamp(first, now)
         return self._batch(first, np.full(slots.used - first, now, np.int64))
 
     @property
@@ -156,16 +157,19 @@ class Receiver:
         stop = first + arrival.size
         offset, length = self._slots.payloads(first, stop)
         hi, lo = self._slots.addresses(first, stop)
+        port = self._slots.ports(first, stop)
         self.datagrams += arrival.size
         self.octets += int(length.sum())
         if self._allowed is None:
             exporter = self._exporters.intern(hi, lo)
-            return PacketBatch(self._slots.buf, offset, length, exporter, arrival)
+            return PacketBatch(self._slots.buf, offset, length, exporter, arrival, port)
         good = self._allowed.contains(hi, lo)
         if not good.all():
             self._refuse(hi[~good], lo[~good])
         exporter = self._exporters.intern(hi[good], lo[good])
-        return PacketBatch(self._slots.buf, offset[good], length[good], exporter, arrival[good])
+        return PacketBatch(
+            self._slots.buf, offset[good], length[good], exporter, arrival[good], port[good]
+        )
 
     def _refuse(self, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> None:
         self.refused += hi.size

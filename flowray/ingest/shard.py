@@ -17,11 +17,13 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from flowray.archive.recorder import RecordedCollector, collectors_of
 from flowray.clock import Clock, Rising, wall_clock
 from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.following import Follower, Routes
 from flowray.ingest.knowledge import Entry, Outbox, from_entry, to_entry
 from flowray.ingest.ledger import Snapshot
+from flowray.ingest.movements import LedgerMovements, Movements
 from flowray.ingest.receive import Receiver
 from flowray.ingest.ring import Ring
 from flowray.ingest.succession import Cuts, collector_of
@@ -91,7 +93,9 @@ class Shard:
         self._listen = listen if listen is not None else program.settings.listen.flows
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
-        self._collector = collector_of(program, name, f"{clock():016x}", ring)
+        life = f"{clock():016x}"
+        make = collectors_of(program, name, life, self._listen, self._clock)
+        self._collector = collector_of(program, make, ring)
         self._ring = ring
         self._cuts: Cuts | None = None
         # Numbered, but not committed to the ring: not to be sent yet.
@@ -103,6 +107,9 @@ class Shard:
         groups = [group.name for group in program.settings.route_groups]
         self._follower = None if routes is None else Follower(routes, groups)
         self._receiver: Receiver | None = None
+        self._movements = LedgerMovements(
+            self._collector.ledger, self._collector.exporters, program.settings.metrics.exporters
+        )
         self._interval = program.settings.cluster.hand_over / 1e9
         self._memory = program.settings.cluster.shard_memory
         self._requests: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
@@ -224,6 +231,8 @@ class Shard:
         self._ask_now.set()
         for thread in self._threads:
             thread.join(5)
+        if isinstance(self._collector, RecordedCollector):
+            self._collector.archive.close()
 
     def check(self) -> None:
         """Raises RuntimeError if the shard does not do its work."""
@@ -250,6 +259,7 @@ class Shard:
         self._cut(self._clock())
         collector = successor(self._collector, program)
         self._receiver.follow(collector.exporters, collector.ledger)
+        self._movements.follow(collector.ledger, collector.exporters)
         self._turnover.begin(self._program, program, collector)
         self._collector, self._program = collector, program
         if self._cuts is not None:
@@ -462,6 +472,10 @@ class Shard:
         """The accounts, as they are between two batches."""
         return self._ask(self._collector.snapshot)
 
+    def movements(self) -> Movements:
+        """What moved in the ledger since the last call, for metrics."""
+        return self._ask(self._movements.take)
+
     def figures(self) -> dict[str, Any]:
         """Everything, the ledger included, as it is between two batches."""
         return self._ask(
@@ -486,12 +500,14 @@ class Shard:
             "octets": r.octets if r else 0,
             "refused": r.refused if r else 0,
             "kernel_drops": sum(r.kernel_drops.values()) if r else 0,
+            "drops_by_socket": r.kernel_drops if r else {},
             "buffer_full": round(r.full, 3) if r else 0.0,
             "exporters": len(c.exporters) - 1,
             "exporters_not_told_apart": c.exporters.overflowed,
             "templates": len(c.decoder.templates),
             "installed": self.installed,
             **self._route_figures(),
+            "archive": c.archive.status() if isinstance(c, RecordedCollector) else None,
             "pending_rows": c.pending_rows,
             "octets_held": c.nbytes,
             "full_seconds": round(self._full_seconds, 3),

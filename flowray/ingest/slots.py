@@ -119,6 +119,8 @@ class Slots:
         self._arrival = whole[at : at + 8 * n].view(np.int64)
         at += 8 * n
         self._names = whole[at : at + _NAME_ROOM * n].reshape(n, _NAME_ROOM)
+        # The names that the kernel writes leave room for it.
+        self._ports = self._names.view(np.uint16)[:, NAME // 2]
         self._words = whole[:PAGE].view(np.int64)
         self._far: list[int] = []
         self.used = 0
@@ -176,8 +178,9 @@ class Slots:
         """Note when datagrams are about to be taken: when those arrived that nobody stamps."""
         self._words[_BEGUN] = now_ns
 
-    def stamp(self, first: int, arrival_ns: int) -> None:
-        """Note when the slots from `first` on were filled."""
+    def stamp(self, first: int, arrival_ns: int, port: int) -> None:
+        """Note when the slots from `first` on were filled, and on which port."""
+        self._ports[first : self.used] = port
         self._arrival[first : self.used] = arrival_ns
 
     def restart(self) -> None:
@@ -247,6 +250,11 @@ class Slots:
             offset[long] = self._tails + slot * FULL
             self._far += slot.tolist()
         return offset, length
+
+    def ports(self, first: int, stop: int) -> npt.NDArray[np.uint16]:
+        """Ports (stop - first,) that datagrams came to, 0 where nobody stamped them."""
+        stamped = self._arrival[first:stop] != 0
+        return np.where(stamped, self._ports[first:stop], np.uint16(0))
 
     def addresses(self, first: int, stop: int) -> tuple[U64, U64]:
         """Words (hi, lo) of the senders of datagrams first..stop-1, IPv4 as v4-mapped."""

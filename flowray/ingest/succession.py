@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from flowray.errors import FlowrayError
-from flowray.ingest.collector import Collector
+from flowray.ingest.collector import Collector, MakeCollector
 from flowray.ingest.knowledge import Outbox
 from flowray.ingest.receive import Receiver
 from flowray.ingest.resume import held_changes, held_of, resume, shapes, state_of
@@ -17,13 +17,13 @@ from flowray.settings.compile import Program
 log = logging.getLogger(__name__)
 
 
-def collector_of(program: Program, shard: str, incarnation: str, ring: Ring | None) -> Collector:
+def collector_of(program: Program, make: MakeCollector, ring: Ring | None) -> Collector:
     """The collector of a shard: that of its predecessor as of the last cut, if it left one that can
-    be used, else a new one under this incarnation.
+    be used, else a new one as it was made.
     """
     if ring is None:
-        return Collector(program, shard, incarnation, shared=True)
-    collector = Collector(program, shard, incarnation, shared=True, keeping=ring.partials)
+        return make(None)
+    collector = make(ring.partials)
     if ring.predecessor is None:
         return collector
     try:
@@ -33,7 +33,7 @@ def collector_of(program: Program, shard: str, incarnation: str, ring: Ring | No
         _restore_partials(collector, program, ring)
     except (FlowrayError, KeyError, ValueError, TypeError, IndexError, OSError) as error:
         ring.start_over(f"{type(error).__name__}: {error}")
-        return Collector(program, shard, incarnation, shared=True, keeping=ring.partials)
+        return make(ring.partials)
     return collector
 
 

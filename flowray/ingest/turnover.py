@@ -20,7 +20,7 @@ from flowray.settings.compile import Program
 
 def successor(old: Collector, program: Program) -> Collector:
     """A collector for a program that goes on where another one is. No partial may be open there."""
-    new = Collector(program, old.shard, old.incarnation, shared=True, keeping=old.keeping)
+    new = old.made_for(program)
     description, tables = state_of(old)
     held = held_of(old)
     if held.num_rows:

@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,11 +29,12 @@ NAMES = [view["name"] for view in VIEWS]
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     made: list[Rig] = []
-    # Kernels of this process are warm once the first shard is.
-    monkeypatch.setattr("flowray.ingest.shard.warm", cache(warm))
+    # Once is enough: all shards are in this process.
+    monkeypatch.setattr("flowray.ingest.shard.warm", lambda program: None)
 
     def make(views: Sequence[dict[str, Any]] = VIEWS, **settings: Any) -> Rig:
         made.append(Rig(tmp_path, views, **settings))
+        warm(made[-1].program)
         return made[-1]
 
     yield make
@@ -71,7 +71,7 @@ MOMENTS: dict[str, Callable[[Shard], tuple[Any, str]]] = {
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_shard_killed_at_any_moment_loses_nothing(rig: Make) -> None:
     r = rig()
-    specs, batches, truth = generated(4)
+    specs, batches, truth = generated(2)
     shard, sent = r.start("s0", ring=True), 0
     port, first = port_of(shard), shard.status()["incarnation"]
     edges = [len(batches) * i // (len(MOMENTS) + 1) for i in range(len(MOMENTS) + 2)]
@@ -100,7 +100,7 @@ def test_a_shard_killed_at_any_moment_loses_nothing(rig: Make) -> None:
 
 def test_killed_again_and_again_while_exporters_send(rig: Make) -> None:
     r = rig()
-    specs, batches, truth = generated(6, seed=2)
+    specs, batches, truth = generated(3, seed=2)
     rng = random.Random(3)
     shard, sent = r.start("s0", ring=True), 0
     port = port_of(shard)
