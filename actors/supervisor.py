@@ -25,6 +25,7 @@ from actors.services import Services
 from actors.shards import Shards
 from flowray.fleet.placement import Node
 from flowray.ingest.ledger import merge_snapshots
+from flowray.ingest.sequence_runs import without_sequences
 from flowray.logs import configure
 from flowray.state.store import open_store
 
@@ -59,7 +60,7 @@ class Supervisor:
             lambda: list(self._services.aggregators.values()),
             lambda: [m for m in self._services.members if m.handle is not None],
             lambda: self._retired.ledger,
-            *(self._event, self._stop),
+            *(self._event, self._stop, plan.settings.metrics.exporters),
         )
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
         self._thread.start()
@@ -175,7 +176,8 @@ class Supervisor:
         """The accounts of all shards, those gone included, and of all aggregators."""
         members = [*self._shards.members.values(), *self._services.aggregators.values()]
         calls = [m.handle.ledger.remote() for m in members if m.handle is not None]
-        return merge_snapshots([self._retired.ledger, *ray.get(calls, timeout=LEDGER_SECONDS)])
+        found = merge_snapshots([self._retired.ledger, *ray.get(calls, timeout=LEDGER_SECONDS)])
+        return without_sequences(found)
 
     @ray.method(concurrency_group="control")
     def request_stop(self) -> None:

@@ -21,12 +21,17 @@ from flowray.ingest.group_join import GroupJoin
 from flowray.ingest.ledger import Account, Ledger, Snapshot
 from flowray.ingest.operator import OperatorMaps
 from flowray.ingest.samples import SampleDecoder
+from flowray.ingest.senders import Senders
+from flowray.ingest.sequence_runs import Told, with_gaps
 from flowray.settings.compile import Program
 from flowray.views.view import Partial, View
 from flowray.wire.packets import Exporters, PacketBatch
 
 TEXT_LIMIT = 1 << 20
 """Interned strings of a shard; past half of it the interner is renewed at a hand-over."""
+
+VERSION_BITS = 15
+"""Of a place of sequence numbers; 0 for sFlow."""
 
 CLOCK_SKEW_NS = 10_000_000_000
 """How far ahead of its datagram's arrival a flow may begin before its exporter's clock is called
@@ -54,6 +59,7 @@ class Collector:
         self.exporters = Exporters(program.settings.decode.exporters)
         of_counters = [plan.name for plan in program.views if plan.of == "counters"]
         self.ledger = Ledger(self.exporters, of_counters)
+        self._senders = Senders(self.exporters, self.ledger, program.proxies, program.exporters)
         self._texts = Interner(TEXT_LIMIT)
         self._maps = OperatorMaps(program.labels, program.sampling)
         of_flows = [plan for plan in program.views if plan.of == "flows"]
@@ -99,6 +105,7 @@ class Collector:
 
     def feed(self, batch: PacketBatch) -> None:
         """Account a batch of datagrams and fold its records into the views' partials."""
+        batch = self._senders.reveal(batch)
         if not len(batch):
             return
         sampled = _is_sflow(batch)
@@ -283,9 +290,25 @@ class Collector:
         return len(self._decoder.hold) + len(self._decoder.settling.hold)
 
     def snapshot(self) -> Snapshot:
-        """The ledger, with the sets that are held now."""
-        held = self.sets_held
-        return self.ledger.snapshot() | ({"held": held} if held else {})
+        """The ledger, with the sets that are held now and the sequence accounts."""
+        held = {"held": self.sets_held} if self.sets_held else {}
+        return with_gaps({**self.ledger.snapshot(), **held, "sequences": self.sequences()})
+
+    def sequences(self) -> Told:
+        """Sequence accounts: what `restore_sequences` of a successor takes."""
+        told = self._decoder.sequences.told(self.exporters.address)
+        for exporter, places in self._samples.sequences.told(self.exporters.address).items():
+            told[exporter] = told.get(exporter, {}) | places
+        return told
+
+    def restore_sequences(self, told: Told) -> None:
+        """Go on with the sequence accounts of a predecessor."""
+        for address, places in told.items():
+            exporter = self.exporters.intern_one(address)
+            for place, runs in places.items():
+                of_flows = int(place) & VERSION_BITS
+                owner = self._decoder if of_flows else self._samples
+                owner.sequences.restore(exporter, int(place), runs)
 
 
 def _is_sflow(batch: PacketBatch) -> npt.NDArray[np.bool_]:

@@ -39,7 +39,7 @@ class LedgerMovements:
         counts = self._ledger.counts()
         told: Counts = np.zeros_like(counts)
         told[:, : self._told.shape[1]] = self._told
-        # A gap that is filled shrinks its account: nothing is told until it is past its highest.
+        # Counters of metrics never fall.
         delta = np.maximum(counts - told, 0)
         self._told = np.maximum(counts, told)
         self._admit(counts)
