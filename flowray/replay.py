@@ -43,6 +43,8 @@ class Summary:
     problems: list[str]
     captures: list[dict[str, Any]] = field(default_factory=list)
     unstored: list[str] = field(default_factory=list)
+    missing: int = 0
+    """Datagrams that shards took once and that the archive lacks."""
 
     def to_dict(self) -> dict[str, Any]:
         """The summary line that the command prints."""
@@ -55,6 +57,7 @@ class Summary:
             "balanced": not self.problems,
             "problems": self.problems,
             "unstored": self.unstored,
+            "missing": self.missing,
             "captures": self.captures,
             "ledger": self.ledger,
         }

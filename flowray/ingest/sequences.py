@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from flowray.hashing import MISSING, Index
 from flowray.ingest.sequence_kernels import COLUMNS, RUN, STATE, find, follow
@@ -14,6 +15,9 @@ from flowray.ingest.sequence_runs import Run, Told, bounded
 
 I64 = npt.NDArray[np.int64]
 
+
+ENDED = -1
+"""State of runs that have ended, in `table`."""
 
 FOUND_LIMIT = 4096
 """Times that held records were decoded since the last batch of messages, at most."""
@@ -93,7 +97,7 @@ class Sequences:
         self._slots.put(exporter, place, slot)
         self._owner[slot] = exporter, place
 
-    # -- looking at it, and going on from it -------------------------------------------------------
+    # -- looking at it -----------------------------------------------------------------------------
 
     def told(self, address: Callable[[int], str]) -> Told:
         """All runs, those that go on last. `address` names an exporter."""
@@ -113,10 +117,32 @@ class Sequences:
             out.setdefault(address(exporter), {})[str(place)] = runs
         return out
 
-    def restore(self, exporter: int, place: int, runs: list[list[int]]) -> None:
-        """Take over what a predecessor told: its runs have ended, ours go on where they did."""
-        where = np.array([exporter], np.int64), np.array([place], np.int64)
-        slot = int(self._slots_of(*where)[0])
-        if slot >= 0:
-            for run in runs:
-                self._end(slot, Run(*run))
+    # -- for a successor ---------------------------------------------------------------------------
+
+    def table(self) -> pa.Table:
+        """All accounts: exporter, place, and the words of their state; in rows of their own, marked
+        by `ENDED` in place of the state, the runs that have ended.
+        """
+        self._find()
+        rows = self._state[: len(self)]
+        ended = np.array(
+            [[slot, ENDED, *run] for slot, runs in self._ended.items() for run in runs], np.int64
+        ).reshape(-1, 2 + len(Run._fields))
+        past = np.zeros((len(ended), COLUMNS), np.int64)
+        past[:, STATE], past[:, RUN] = ended[:, 1], ended[:, 2:]
+        state = np.concatenate((rows, past))
+        owner = np.concatenate((self._owner[: len(self)], self._owner[ended[:, 0]]))
+        columns = {"exporter": owner[:, 0], "place": owner[:, 1]}
+        words = {f"state{i}": state[:, i] for i in range(COLUMNS)}
+        return pa.table({name: np.ascontiguousarray(x) for name, x in (columns | words).items()})
+
+    def restore(self, table: pa.Table) -> None:
+        """Go on from the accounts that others told; there are none here yet."""
+        exporter, place = (table[name].to_numpy() for name in ("exporter", "place"))
+        slot = self._slots_of(exporter, place)
+        state = np.stack([table[f"state{i}"].to_numpy() for i in range(COLUMNS)], axis=1)
+        goes_on = (slot >= 0) & (state[:, STATE] != ENDED)
+        self._state[slot[goes_on]] = state[goes_on]
+        past = np.flatnonzero((slot >= 0) & ~goes_on)
+        for at, run in zip(slot[past].tolist(), state[past, RUN].tolist(), strict=True):
+            self._end(at, Run(*run))

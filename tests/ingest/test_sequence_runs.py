@@ -76,8 +76,8 @@ def stories(draw: st.DrawFn) -> tuple[list[Sent], list[int]]:
         for i, step in enumerate(units):
             if i not in lost:
                 received.append(Sent(life, number, step, at))
-                # The first and last few go to all shards in turn: each sees every life, twice before
-                # its numbers are past those of the last one.
+                # The first and last few go to all shards in turn: each sees every life twice
+                # before its numbers are past those of the last one.
                 spread = i % shards if i < 8 or i >= n - 4 else draw(st.integers(0, shards - 1))
                 where.append(spread)
             number += step

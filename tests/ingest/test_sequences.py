@@ -122,11 +122,14 @@ def test_places_past_the_limit_disturb_no_one() -> None:
     assert sequences.told(name) == {"192.0.2.1": {"1": [[1, 2, 2, 0, 1, 1]]}}
 
 
-def test_a_successor_goes_on() -> None:
-    one = np.ones(1, np.int64)
-    before, after = Sequences(10), Sequences(10)
-    before.account(one, one, one, one, one)
-    after.restore(1, 1, before.told(name)["192.0.2.1"]["1"])
-    assert after.told(name) == before.told(name)
-    after.account(one, one, one + 1, one, one + 1)
-    assert after.told(name)["192.0.2.1"]["1"] == [[1, 1, 1, 0, 1, 1], [2, 1, 1, 0, 2, 2]]
+@given(st.lists(MESSAGE, max_size=40), st.lists(MESSAGE, max_size=20))
+def test_a_successor_goes_on(before: Messages, after: Messages) -> None:
+    """As if there had been no other."""
+    one, two, both = Sequences(10), Sequences(10), Sequences(10)
+    for sequences in (one, both):
+        feed(sequences, before, 1_000_000)
+    two.restore(one.table())
+    assert two.told(name) == one.told(name)
+    for sequences in (two, both):
+        feed(sequences, after, 1 << 40)
+    assert two.told(name) == both.told(name)
