@@ -59,7 +59,8 @@ class Snapshot:
     - `routers`: number of a router by its address words, and by those of its BGP identifier
     - `instances`: table of the forest by routing instance
     - `stale` (routers,) bool: routes that no session keeps true at this time
-    - `validated`: whether payloads of the forest and `paths` tell validation states (`halves.STATE_SHIFT`)
+    - `validated`: whether payloads of the forest and `paths` tell validation states
+      (`halves.STATE_SHIFT`)
     - `paths` (p,) uint32 and `path_begin` (q + 1,) int64: attribute sets of the lists of paths
     - `arena`, `offset`: the attribute sets, for their texts; the octets in pieces of PIECE, of
       which only the last one is another the next time
