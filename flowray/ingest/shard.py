@@ -265,7 +265,7 @@ class Shard:
     def _turn_over(self, program: Program) -> None:
         assert self._receiver is not None
         self._cut(self._clock())
-        collector = successor(self._collector, program)
+        collector = successor(self._collector, program, self._clock())
         self._receiver.follow(collector.exporters, collector.ledger)
         self._movements.follow(collector.ledger, collector.exporters)
         self._turnover.begin(self._program, program, collector)
