@@ -64,7 +64,7 @@ def held_of(collector: Collector) -> pa.Table:
     )
 
 
-def resume(collector: Collector, state: State, known: Iterable[Entry]) -> None:
+def resume(collector: Collector, state: State, known: Iterable[Entry], now_ns: int) -> None:
     """Go on from a state with a collector that is new. Raises ResumeError, KeyError, ValueError or
     TypeError for a state that `state_of` did not make.
     """
@@ -82,7 +82,7 @@ def resume(collector: Collector, state: State, known: Iterable[Entry]) -> None:
     c.exporters.restore(hi, lo, description["overflowed"])
     for entry in known:
         address, learned = from_entry(entry)
-        c.install(address, learned, learned.at)
+        c.install(address, learned, now_ns)
     c.decoder.sequences.restore(tables["sequences"])
     c.samples.sequences.restore(tables["samples"])
     c.decoder.settling.restore(tables["settling"], description["waits"])
