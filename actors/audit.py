@@ -94,7 +94,7 @@ class Audit:
             self._event(f"the ledger does not balance: {line}")
 
 
-_STATES = ("starting", "healthy", "unhealthy", "leaving", "draining")
+_STATES = ["starting", "healthy", "unhealthy", "leaving", "draining", "moving", "waiting", "lost"]
 _NO_STATE = dict.fromkeys(_STATES, 0)
 """States that are told even of nobody, so that a gauge goes back."""
 
