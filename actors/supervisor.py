@@ -28,6 +28,7 @@ from actors.shards import Shards
 from actors.turnover import Turnover
 from flowray.fleet.changes import changes
 from flowray.ingest.ledger import merge_snapshots
+from flowray.ingest.sequence_runs import without_sequences
 from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
@@ -70,7 +71,7 @@ class Supervisor:
             lambda: [m for m in self._services.members if m.handle is not None],
             lambda: self._retired.ledger,
             lambda: [figures["ledger"] for figures in self._retired.aggregators],
-            *(self._event, self._stop),
+            *(self._event, self._stop, plan.settings.metrics.exporters),
         )
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
         self._thread.start()
@@ -207,7 +208,8 @@ class Supervisor:
         members = [*self._shards.members.values(), *self._services.all_aggregators]
         calls = [m.handle.ledger.remote() for m in members if m.handle is not None]
         gone = [self._retired.ledger, *(a["ledger"] for a in self._retired.aggregators)]
-        return merge_snapshots([*gone, *ray.get(calls, timeout=LEDGER_SECONDS)])
+        found = merge_snapshots([*gone, *ray.get(calls, timeout=LEDGER_SECONDS)])
+        return without_sequences(found)
 
     @ray.method(concurrency_group="control")
     def request_stop(self) -> None:

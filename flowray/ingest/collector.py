@@ -22,6 +22,8 @@ from flowray.ingest.group_join import GroupJoin
 from flowray.ingest.ledger import Account, Ledger, Snapshot, merge_snapshots
 from flowray.ingest.operator import OperatorMaps
 from flowray.ingest.samples import SampleDecoder
+from flowray.ingest.senders import Senders
+from flowray.ingest.sequence_runs import Told, with_gaps
 from flowray.settings.compile import Program
 from flowray.views.view import Partial, View
 from flowray.wire.packets import Exporters, PacketBatch
@@ -70,6 +72,7 @@ class Collector:
         of_counters = [plan.name for plan in program.views if plan.of == "counters"]
         self.ledger = Ledger(self.exporters, of_counters)
         self.closed: Snapshot | None = None
+        self._senders = Senders(self.exporters, self.ledger, program.proxies, program.exporters)
         self._texts = Interner(TEXT_LIMIT)
         self._maps = OperatorMaps(program.labels, program.sampling)
         of_flows = [plan for plan in program.views if plan.of == "flows"]
@@ -115,6 +118,7 @@ class Collector:
 
     def feed(self, batch: PacketBatch) -> None:
         """Account a batch of datagrams and fold its records into the views' partials."""
+        batch = self._senders.reveal(batch)
         if not len(batch):
             return
         sampled = _is_sflow(batch)
@@ -311,10 +315,13 @@ class Collector:
         return len(self._decoder.hold) + len(self._decoder.settling.hold)
 
     def snapshot(self) -> Snapshot:
-        """The ledger, with what was closed of it and the sets that are held now."""
-        held = self.sets_held
-        now = self.ledger.snapshot() | ({"held": held} if held else {})
-        return now if self.closed is None else merge_snapshots((self.closed, now))
+        """The ledger, with what was closed of it, the sets that are held now and the sequence
+        accounts.
+        """
+        held = {"held": self.sets_held} if self.sets_held else {}
+        now = {**self.ledger.snapshot(), **held}
+        found = now if self.closed is None else merge_snapshots((self.closed, now))
+        return with_gaps({**found, "sequences": self.sequences()})
 
     def close_accounts(self) -> None:
         """Begin the accounts anew under other views; `snapshot` tells both."""
@@ -325,6 +332,13 @@ class Collector:
     def made_for(self, program: Program) -> Collector:
         """Another collector of the same kind and place, empty, for another program."""
         return Collector(program, self.shard, self.incarnation, shared=True, keeping=self.keeping)
+
+    def sequences(self) -> Told:
+        """Sequence accounts of all exporters."""
+        told = self._decoder.sequences.told(self.exporters.address)
+        for exporter, places in self.samples.sequences.told(self.exporters.address).items():
+            told[exporter] = told.get(exporter, {}) | places
+        return told
 
 
 MakeCollector: TypeAlias = Callable[[Keeping | None], Collector]

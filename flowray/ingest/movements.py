@@ -47,7 +47,7 @@ class LedgerMovements:
         counts = self._ledger.counts()
         told = self._told_of(counts)
         counts = np.pad(counts, ((0, 0), (0, told.shape[1] - counts.shape[1])))
-        # A gap that is filled shrinks its account: nothing is told until it is past its highest.
+        # Counters of metrics never fall.
         delta = np.maximum(counts - told, 0)
         self._told = np.maximum(counts, told)
         self._admit(counts)
