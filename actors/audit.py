@@ -34,6 +34,7 @@ class Audit:
         aggregators: Members,
         services: Members,
         retired: Callable[[], Snapshot],
+        finished: Callable[[], list[Snapshot]],
         event: Callable[[str], None],
         stop: threading.Event,
         exporters: int,
@@ -41,6 +42,7 @@ class Audit:
         self._shards, self._aggregators = shards, aggregators
         self._services = services
         self._retired = retired
+        self._finished = finished
         self._event = event
         self._stop = stop
         self._balance = Balance()
@@ -80,9 +82,10 @@ class Audit:
         aggregators = [m for m in self._aggregators() if m.handle is not None]
         if not all(m.healthy for m in (*shards, *aggregators)):
             return
-        before = _ledgers(aggregators)
+        finished = self._finished()
+        before = finished + _ledgers(aggregators)
         opened = ray.get([m.handle.status.remote() for m in aggregators], timeout=ANSWER_SECONDS)
-        after = _ledgers(aggregators)
+        after = finished + _ledgers(aggregators)
         still_open: Counter[str] = Counter()
         for status in opened:
             still_open[status["view"]] += status["open_records"]

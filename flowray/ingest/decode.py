@@ -290,6 +290,15 @@ class FlowDecoder:
             self._told_at.clear()
         self._told_at[_subject(learned)] = learned.at
 
+    def known(self) -> Iterator[Learned]:
+        """Templates and facts as they are told last."""
+        for (key, topic, number), at in self._told_at.items():
+            if key.id:
+                if (template := self.templates.get(key)) is not None:
+                    yield Learned(key, template, None, at)
+            elif (value := self.options.get(key.exporter, key.domain, topic, number)) is not None:
+                yield Learned(key, None, (topic, number, value), at)
+
     def install_from_store(self, exporter: int, learned: Learned, now_ns: int) -> Iterator[Columns]:
         """Take what another shard learned, unless this one knows as much or better; decodes what
         was held for it.

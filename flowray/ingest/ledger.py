@@ -84,6 +84,7 @@ class ViewAccount(IntEnum):
     OTHERS = 5
     COMMITTED = 6
     RESTORED = 7
+    ABSENT = 8
 
     @property
     def label(self) -> str:
@@ -156,6 +157,11 @@ class Ledger:
             for name, row in views.items()
         }
 
+    def reset(self) -> None:
+        """Begin anew."""
+        self._counts[:] = 0
+        self._views.clear()
+
     def counts(self) -> Counts:
         """A copy of the accounts (Account, exporter)."""
         return self._counts.copy()
@@ -187,10 +193,14 @@ def _counter_views(names: list[str]) -> Snapshot:
 
 
 def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """The sum of several ledgers; their sequence accounts as one, if they have any."""
+    """The sum of several ledgers; their sequence accounts as one, if they have any. What one
+    decoded while it had no account of a view that another has is `absent` from that view: it was
+    not there yet, or no more.
+    """
     total: Snapshot = {"exporters": {}, "views": {}}
     counter_views: set[str] = set()
     told: list[Told] = []
+    snapshots = list(snapshots)
     for snapshot in snapshots:
         counter_views.update(snapshot.get("counter_views", ()))
         for part in ("exporters", "views"):
@@ -202,6 +212,13 @@ def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
             total["held"] = total.get("held", 0) + snapshot["held"]
         if "sequences" in snapshot:
             told.append(snapshot["sequences"])
+    for snapshot in snapshots:
+        decoded = totals(snapshot)
+        for view in total["views"].keys() - snapshot["views"].keys():
+            unit = Account.COUNTER_BLOCKS if view in counter_views else Account.RECORDS
+            if n := decoded.get(unit.label, 0):
+                into = total["views"][view]
+                into["absent"] = into.get("absent", 0) + n
     if told:
         total["sequences"] = join_told(told)
     return with_gaps(total) | _counter_views(sorted(counter_views))
@@ -249,9 +266,11 @@ def _view_problems(
 ) -> list[str]:
     found = []
     units = unit.label.replace("_", " ")
-    offered = row.get("offered", 0)
-    if offered != decoded:
-        found.append(f"view {view}: {decoded} {units} decoded, {offered} offered")
+    offered, absent = row.get("offered", 0), row.get("absent", 0)
+    if offered + absent != decoded:
+        found.append(
+            f"view {view}: {decoded} {units} decoded, {offered} offered and {absent} absent"
+        )
     ended = sum(row.get(a, 0) for a in ("filtered", "sampled_out", "aggregated"))
     if offered != ended:
         found.append(f"view {view}: {offered} {units} offered, {ended} accounted for")
