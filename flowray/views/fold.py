@@ -28,6 +28,11 @@ LEAST_ROWS = 64
 LINE = 8
 """Words of a cache line."""
 
+HUGE_PAGE = 1 << 18
+"""Words of a huge page. numpy asks for those in large arrays; what does not begin at the edge of
+one has fewer of them, and a fold waits for the page tables as often as for the rows.
+"""
+
 SLOTS_PER_ROW = 4
 """Slots of a full table are this much more than its rows: so few hold another key's row that one of
 the first two that are looked at is nearly always the right one.
@@ -94,10 +99,12 @@ class Table:
 
     def _allocate(self, capacity: int) -> None:
         width = max(self._used_words, LINE)
-        raw = np.empty((capacity + 1) * width + LINE, np.uint64)
-        start = -raw.ctypes.data // raw.itemsize % LINE
-        self.rows: Words = raw[start : start + (capacity + 1) * width].reshape(-1, width)
-        self._slots: Words = np.zeros(SLOTS_PER_ROW * capacity, np.uint64)
+        words = (capacity + 1) * width
+        aligned = LINE if words < HUGE_PAGE else HUGE_PAGE
+        raw = np.empty(words + aligned, np.uint64)
+        start = -raw.ctypes.data // raw.itemsize % aligned
+        self.rows: Words = raw[start : start + words].reshape(-1, width)
+        self._slots = np.zeros(SLOTS_PER_ROW * capacity, np.uint32)
 
     def __len__(self) -> int:
         return int(self._state[k.T_USED])
