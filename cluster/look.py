@@ -27,7 +27,7 @@ from flowray.errors import FlowrayError
 from flowray.ingest.ledger import problems, totals
 from flowray.settings.compile import Program
 from flowray.sinks.render import render
-from flowray.views.view import WINDOW
+from flowray.views.window import WINDOW
 
 ANSWER_SECONDS = 30
 REFRESH_SECONDS = 1.0

@@ -502,17 +502,18 @@ class FlowDecoder:
 
     def _account_sequences(self, m: Messages, unknown: npt.NDArray[np.bool_]) -> None:
         version = m.header[:, k.H_VERSION]
-        good = np.flatnonzero(
-            (m.header[:, k.H_CAUSE] == k.OK) & (version <= k.IPFIX) & (version > 0)
-        )
-        if not good.size:
+        good = (m.header[:, k.H_CAUSE] == k.OK) & (version <= k.IPFIX) & (version > 0)
+        if not good.any():
             return
-        exporter, domain = m.exporter[good].astype(np.int64), m.header[good, k.H_DOMAIN]
+        exporter, header = m.exporter, m.header
+        if not good.all():
+            exporter, header, unknown = exporter[good], header[good], unknown[good]
+        version = header[:, k.H_VERSION]
         # NetFlow v9 numbers messages, v5 and IPFIX count records.
-        step = np.where(version[good] == k.V9, 1, m.header[good, k.H_RECORDS])
-        step[unknown[good] & (version[good] == k.IPFIX)] = -1
-        place = domain << 4 | version[good]
-        self._sequences.account(exporter, place, m.header[good, k.H_SEQUENCE], step)
+        step = np.where(version == k.V9, 1, header[:, k.H_RECORDS])
+        step[unknown & (version == k.IPFIX)] = -1
+        place = header[:, k.H_DOMAIN] << 4 | version
+        self._sequences.account(exporter.astype(np.int64), place, header[:, k.H_SEQUENCE], step)
 
 
 def _keep(hold: Hold, m: Messages, sets: I64) -> npt.NDArray[np.bool_]:

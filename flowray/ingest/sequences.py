@@ -34,12 +34,16 @@ class Sequences:
     def account(self, exporter: I64, place: I64, sequence: I64, step: I64) -> None:
         """Messages in the order of arrival, each (n,); `step` as for `sequence_gaps`."""
         slot = self._slots_of(exporter, place)
-        known = np.flatnonzero(slot >= 0)
-        slot = slot[known]
+        known = slot >= 0
+        if not known.all():
+            slot, exporter, sequence, step = (x[known] for x in (slot, exporter, sequence, step))
         gap = np.zeros(slot.size, np.int64)
-        sequence_gaps(slot, sequence[known], step[known], self._state, gap, self._restarted)
-        missing = gap != 0
-        self._ledger.add(Account.SEQUENCE_GAP, exporter[known][missing], gap[missing])
+        sequence = np.ascontiguousarray(sequence)
+        sequence_gaps(slot, sequence, step, self._state, gap, self._restarted)
+        missing = np.flatnonzero(gap)
+        self._ledger.add(Account.SEQUENCE_GAP, exporter[missing], gap[missing])
+        if not self._restarted.any():
+            return
         restarted = np.unique(slot[self._restarted[slot] != 0])
         self._ledger.add(Account.RESTARTS, self._owner[restarted], self._restarted[restarted])
         self._restarted[restarted] = 0

@@ -18,14 +18,15 @@ import numpy as np
 import pyarrow as pa
 
 from flowray.arrow import from_arrow, to_arrow
-from flowray.columns import Columns, Words
+from flowray.columns import Columns, Room, Words
 from flowray.field import Merge
 from flowray.hashing import Interner
 from flowray.ingest.ledger import ViewAccount
 from flowray.sinks.base import Commit, Sink, SinkError
 from flowray.views.fold import RECORDS, Fold, partial_layout
-from flowray.views.view import OTHERS, REVISION, WINDOW, Partial, ViewPlan
-from flowray.views.window import is_others, window_word
+from flowray.views.packed import unpack
+from flowray.views.view import Partial, ViewPlan
+from flowray.views.window import OTHERS, REVISION, WINDOW, is_others, window_word
 
 END_OF_INPUT = (1 << 63) - 1
 """Watermark of a shard that will send no more."""
@@ -71,6 +72,7 @@ class Aggregator:
         self.partition = partition
         self._sinks = list(sinks)
         self._texts = Interner()
+        self._room = Room()
         self._renew_at = TEXTS_KEPT
         self._layout = partial_layout(plan.keys, plan.values)
         self._open: dict[tuple[int, int], Fold] = {}
@@ -135,11 +137,13 @@ class Aggregator:
             return
         if not table.num_rows:
             return
-        columns, others = self._native(table)
-        start, revision = table[WINDOW].to_numpy(), table[REVISION].to_numpy()
-        if (start == start[0]).all() and (revision == revision[0]).all():  # as nearly always
-            self._fold_late(int(start[0]), int(revision[0]), columns, others)
+        columns, runs = unpack(table, self._layout, self._texts, self._room)
+        if runs.rows.size == 1:  # as nearly always
+            others = runs.others.astype(np.uint64)
+            self._fold_late(int(runs.start[0]), int(runs.revision[0]), columns, others)
             return
+        start, revision = np.repeat(runs.start, runs.rows), np.repeat(runs.revision, runs.rows)
+        others = np.repeat(runs.others, runs.rows).astype(np.uint64)
         order = np.lexsort((revision, start))
         start, revision = start[order], revision[order]
         edges = np.flatnonzero((start[1:] != start[:-1]) | (revision[1:] != revision[:-1])) + 1
@@ -150,7 +154,7 @@ class Aggregator:
             )
 
     def _native(self, table: pa.Table) -> tuple[Columns, Words]:
-        """Rows of a partial, and for each whether it is an others row (0 or 1)."""
+        """Rows of a stored window, and for each whether it is an others row (0 or 1)."""
         return from_arrow(table, self._layout, self._texts), table[OTHERS].to_numpy().astype(
             np.uint64
         )
@@ -268,7 +272,7 @@ class Aggregator:
 
     def _rows(self, fold: Fold, start: int, revision: int) -> tuple[pa.Table, int]:
         """Native rows of a window and the records merged in them."""
-        columns, window = fold.export()
+        columns, window = fold.export(self._room)
         table = to_arrow(columns, [f.name for f in self.plan.fields], self._texts)
         n = table.num_rows
         table = table.append_column(WINDOW, pa.array(np.full(n, start, np.int64)))
@@ -378,7 +382,7 @@ class Aggregator:
         return description, tables
 
     def _state_table(self, fold: Fold) -> pa.Table:
-        columns, window = fold.export()
+        columns, window = fold.export(self._room)
         table = to_arrow(columns, columns.layout.names, self._texts)
         return table.append_column(OTHERS, pa.array(is_others(window)))
 

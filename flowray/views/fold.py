@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from flowray.columns import Columns, Layout, Words
+from flowray.columns import Columns, Layout, Room, Words
 from flowray.field import Field, Kind, Merge
 from flowray.fields import REGISTRY
 from flowray.views import kernels as k
@@ -266,11 +266,16 @@ class Fold:
         elsewhere = len(self) - len(table)
         return self.max_keys - elsewhere, 2 * self.max_keys - elsewhere
 
-    def export(self) -> tuple[Columns, Words]:
-        """All rows: columns of keys, values and `_records`, and the window words (n,)."""
+    def export(self, room: Room | None = None) -> tuple[Columns, Words]:
+        """All rows: columns of keys, values and `_records`, and the window words (n,). With `room`
+        the columns are made there.
+        """
         layout = partial_layout(self.keys, self.values)
-        columns = Columns.empty(layout, len(self))
-        columns.n = len(self)
+        columns = (room or Room()).columns(layout, len(self))
+        if self._v4 is not None:
+            for f in self.keys:
+                if f.kind is Kind.ADDRESS:
+                    columns[f.name][0, : len(self._v4)] = 0
         window = np.empty(columns.n, np.uint64)
         values = np.array([layout.index(n) for n in (*(f.name for f in self.values), RECORDS)])
         first = 0
