@@ -9,13 +9,14 @@ import pyarrow as pa
 import ray
 
 from actors.metrics import AGGREGATOR, Meter
-from actors.naming import aggregate_name, as_actor
+from actors.naming import aggregate_name, as_actor, here
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
+from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.checkpoint import Checkpoint
 from flowray.views.view import Partial
@@ -32,12 +33,12 @@ class Aggregate:
         program = compile_settings(settings, file)
         plan = next(p for p in program.views if p.name == view)
         warm_aggregator(program, view)
-        directory = settings.state.path / "checkpoints"
+        store = open_store(settings.state.path)
         self._aggregation = Aggregation(
             plan,
             open_sinks(program, view),
             partition,
-            checkpoint=Checkpoint(directory / f"{view}-{partition}.checkpoint"),
+            checkpoint=Checkpoint(store, f"checkpoints/{view}-{partition}.checkpoint"),
             interval_ns=settings.state.checkpoint,
         )
         tags = {"view": view, "partition": str(partition)}
@@ -71,7 +72,7 @@ class Aggregate:
         """Figures. Raises RuntimeError if time stands still here."""
         if not self._thread.is_alive():
             raise RuntimeError("the tick thread died")
-        return self._aggregation.status()
+        return {**self._aggregation.status(), **here()}
 
     @ray.method(concurrency_group="control")
     def ledger(self) -> Snapshot:

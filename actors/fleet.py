@@ -1,24 +1,35 @@
-"""The supervisor's view of actors: nodes to put them on, and probes with a time limit."""
+"""The supervisor's view of actors, and probes of them with a time limit."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    RayError,
+)
 
 from actors.plan import Plan
 
-INGEST_RESOURCE = "ingest"
+HEARD = ("datagrams", "pending_rows", "unacknowledged")
+"""Of a shard's accounts as last heard, for status: what would be lost with its node."""
 
 
 @dataclass(slots=True)
 class Member:
-    """An actor that should run. `leaving`: to be replaced; `draining`: on its way out."""
+    """An actor that should run.
+
+    `leaving`: to be replaced; `draining`: on its way out; `moving`: ends here to start on another
+    node; `lost_since`: its node is gone since then; `waits_for`: what no node is; `accounts`: its
+    figures as last heard.
+    """
 
     name: str
     handle: Any
@@ -26,11 +37,15 @@ class Member:
     node_id: str = ""
     leaving: bool = False
     draining: bool = False
+    moving: bool = False
     failures: int = 0
     restarts: int = 0
     since: float = field(default_factory=time.monotonic)
     started: bool = False
     error: str = ""
+    waits_for: str = ""
+    lost_since: float | None = None
+    accounts: dict[str, Any] | None = None
     status: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -40,32 +55,26 @@ class Member:
 
     def report(self) -> dict[str, Any]:
         """For `flowray status`."""
-        health = "healthy" if self.healthy else "unhealthy" if self.started else "starting"
-        state = "draining" if self.draining else "leaving" if self.leaving else health
         return {
             **self.status,
-            "state": state,
+            "state": self._state(),
             "node": self.node,
             "restarts": self.restarts,
-            "error": self.error,
+            "heard": {name: (self.accounts or {}).get(name, 0) for name in HEARD},
+            "error": f"waiting for {self.waits_for}" if self.waits_for else self.error,
         }
 
-
-def collector_nodes(known: dict[str, str]) -> dict[str, str]:
-    """Nodes that receive, {name: id}: those with the resource `ingest`, this one if none has it.
-
-    `known` ({id: name}) is kept up to date: a node keeps its name, whatever becomes of the others.
-    """
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    alive = {str(node["NodeID"]): node for node in nodes if node["Alive"]}
-    chosen = [n for n, node in alive.items() if node["Resources"].get(INGEST_RESOURCE, 0) > 0]
-    for gone in known.keys() - alive.keys():
-        del known[gone]
-    for node_id in sorted(chosen or [ray.get_runtime_context().get_node_id()]):
-        if node_id not in known:
-            name = str(alive[node_id]["NodeName"])
-            known[node_id] = f"{name}-{node_id[:6]}" if name in known.values() else name
-    return {name: node_id for node_id, name in known.items()}
+    def _state(self) -> str:
+        marks = {
+            "waiting": self.waits_for,
+            "lost": self.lost_since is not None,
+            "moving": self.moving,
+            "draining": self.draining,
+            "leaving": self.leaving,
+            "healthy": self.healthy,
+            "unhealthy": self.started,
+        }
+        return next((state for state, holds in marks.items() if holds), "starting")
 
 
 def end(member: Member) -> None:
@@ -87,17 +96,29 @@ def probe(members: Sequence[Member], plan: Plan) -> list[tuple[Member, str]]:
             # What is not done is late already: it gets no further time.
             member.status = ray.get(call, timeout=None if call in done else 0)
             member.failures, member.error, member.started = 0, "", True
-        except ActorDiedError as error:
+        except (ActorDiedError, ActorUnschedulableError) as error:
             # Its start failed or it was killed for good: the next step makes it anew.
             member.error = _last_line(error)
             member.handle, member.started = None, False
-            member.restarts += 1
+            member.restarts += not member.moving
+            member.moving, member.status = False, {}
             member.since = time.monotonic()
             notes.append((member, f"died: {member.error}"))
         except (RayError, TimeoutError) as error:
             if (note := _missed(member, error, plan)) is not None:
                 notes.append((member, note))
     return notes
+
+
+def hear(members: Iterable[Member], plan: Plan) -> None:
+    """Ask shards for their accounts, for they may go with their node."""
+    calls = {m.handle.figures.remote(): m for m in members if m.healthy and not m.draining}
+    if not calls:
+        return
+    done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=plan.probe_timeout)
+    for call in done:
+        with suppress(RayError):
+            calls[call].accounts = ray.get(call)
 
 
 def _missed(member: Member, error: Exception, plan: Plan) -> str | None:
@@ -113,7 +134,7 @@ def _missed(member: Member, error: Exception, plan: Plan) -> str | None:
     if not member.started and waiting < plan.start_seconds:
         return None
     member.failures += 1
-    if member.failures < plan.probe_failures or member.draining:
+    if member.failures < plan.probe_failures or member.draining or member.moving:
         return None
     ray.kill(member.handle, no_restart=False)
     member.failures, member.started = 0, False

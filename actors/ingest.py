@@ -94,11 +94,13 @@ class RayKnowledge:
 class Ingest:
     """See `flowray.ingest.shard.Shard`."""
 
-    def __init__(self, settings: Settings, file: str, name: str) -> None:
+    def __init__(self, settings: Settings, file: str, name: str, listen: tuple[str, ...]) -> None:
         self._name, self._state = name, "starting"
         program = compile_settings(settings, file)
         routes = RayRoutes() if settings.route_groups else None
-        self._shard = Shard(program, name, RayTransport(), RayKnowledge(), routes=routes)
+        self._shard = Shard(
+            program, name, RayTransport(), RayKnowledge(), routes=routes, listen=listen
+        )
         self._shard.start()
         self._state = "running"
         self._meter = Meter(SHARD, {"shard": name}, self._shard.status)

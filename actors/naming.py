@@ -43,6 +43,13 @@ def named(name: str) -> dict[str, Any]:
     }
 
 
+def here() -> dict[str, str]:
+    """The node that an actor runs on, for its status."""
+    import ray
+
+    return {"node_id": ray.get_runtime_context().get_node_id()}
+
+
 def ingest_name(node: str, number: int) -> str:
     """Name of a shard."""
     return f"ingest/{node}/{number}"

@@ -9,7 +9,9 @@ from flowray.settings.model import Settings
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A topology. `aggregators` are (view, partition); `shards` is the number on each node."""
+    """A topology. `aggregators` are (view, partition); `shards` is what `auto` is on a
+    node whose cores Ray does not count.
+    """
 
     settings: Settings
     file: str

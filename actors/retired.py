@@ -1,50 +1,126 @@
-"""What a supervisor must not forget: the accounts of shards that are gone, how many are wanted."""
+"""What a supervisor must not forget: the accounts of shards that are gone, how many are wanted, and
+which nodes shall be empty.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from flowray.fleet.placement import Site
 from flowray.ingest.ledger import Snapshot, merge_snapshots
-from flowray.views.checkpoint import replace_file
+from flowray.state.store import Store, patiently
+
+log = logging.getLogger(__name__)
+
+NAME = "retired.json"
 
 SUMMED = ("sets_held", "kernel_drops", "cpu_seconds")
 
 
 class Retired:
-    """Kept in a file until the run ends in order. Thread-safe."""
+    """Kept in the state store until the run ends in order. Thread-safe."""
 
-    def __init__(self, path: Path, shards: int) -> None:
-        self._path = path
+    def __init__(self, store: Store) -> None:
+        """Waits for a store that is away."""
+        self._store = store
         self._lock = threading.Lock()
-        self.ledger: Snapshot = {"exporters": {}, "views": {}}
-        self.sums: dict[str, float] = dict.fromkeys(SUMMED, 0)
-        self.shards = shards
-        with suppress(FileNotFoundError, ValueError, KeyError):
-            kept = json.loads(path.read_bytes())
-            self.ledger, self.sums, self.shards = kept["ledger"], kept["sums"], kept["shards"]
+        self._stored = True
+        self._kept: dict[str, Any] = {
+            "ledger": {"exporters": {}, "views": {}},
+            "sums": dict.fromkeys(SUMMED, 0),
+            "shards": None,
+            "by_node": {},
+            "empty_nodes": [],
+            "given_up": [],
+        }
+        content = patiently("supervisor", lambda: store.read(NAME))
+        with suppress(ValueError):
+            self._kept |= json.loads(content or b"{}")
+
+    @property
+    def ledger(self) -> Snapshot:
+        """The accounts of shards that are gone."""
+        ledger: Snapshot = self._kept["ledger"]
+        return ledger
+
+    @property
+    def sums(self) -> dict[str, float]:
+        """Their other figures, by the names in `SUMMED`."""
+        sums: dict[str, float] = self._kept["sums"]
+        return sums
+
+    @property
+    def given_up(self) -> list[str]:
+        """Shards that went with their node: their accounts are as they were last heard."""
+        return list(self._kept["given_up"])
+
+    @property
+    def empty_nodes(self) -> set[str]:
+        """Ids of nodes that the operator drained."""
+        return set(self._kept["empty_nodes"])
+
+    def wanted(self, site: Site) -> int:
+        """Shards that a node shall have: as asked for, as its load wants, or the least."""
+        if self._kept["shards"] is not None:
+            return int(self._kept["shards"])
+        asked: int = self._kept["by_node"].get(site.node.name, site.least)
+        return max(site.least, min(asked, site.most))
 
     def add(self, figures: dict[str, Any]) -> None:
         """Add the last figures of a shard."""
         with self._lock:
-            self.ledger = merge_snapshots([self.ledger, figures["ledger"]])
-            self.sums = {name: n + figures[name] for name, n in self.sums.items()}
-            self._store()
+            self._add(figures)
+            self._keep()
+
+    def _add(self, figures: dict[str, Any]) -> None:
+        self._kept["ledger"] = merge_snapshots([self.ledger, figures["ledger"]])
+        self._kept["sums"] = {name: n + figures[name] for name, n in self.sums.items()}
+
+    def give_up(self, name: str, figures: dict[str, Any] | None) -> None:
+        """Note that a shard is gone, with the figures that it told last, if it told any."""
+        with self._lock:
+            if figures is not None:
+                self._add(figures)
+            self._kept["given_up"] = [*self._kept["given_up"], name]
+            self._keep()
 
     def want(self, shards: int) -> None:
-        """Note how many shards a node shall have."""
-        with self._lock:
-            self.shards = shards
-            self._store()
+        """Note how many shards each node shall have."""
+        self._note("shards", shards)
 
-    def _store(self) -> None:
-        kept = {"ledger": self.ledger, "sums": self.sums, "shards": self.shards}
-        replace_file(self._path, json.dumps(kept).encode())
+    def want_on(self, node: str, shards: int) -> None:
+        """Note how many shards a node's load asks for."""
+        self._note("by_node", {**self._kept["by_node"], node: shards})
+
+    def empty(self, node_id: str) -> None:
+        """Note that a node shall be empty."""
+        self._note("empty_nodes", sorted(self.empty_nodes | {node_id}))
+
+    def _note(self, name: str, value: Any) -> None:
+        with self._lock:
+            self._kept[name] = value
+            self._keep()
+
+    def retry(self) -> None:
+        """Store what could not be stored."""
+        with self._lock:
+            if not self._stored:
+                self._keep()
+
+    def _keep(self) -> None:
+        try:
+            self._store.replace(NAME, json.dumps(self._kept).encode())
+            self._stored = True
+        except OSError as error:
+            if self._stored:
+                log.warning("the accounts of drained shards are not stored yet: %s", error)
+            self._stored = False
 
     def forget(self) -> None:
-        """The run has ended in order: the next one begins anew."""
+        """The run has ended in order: the next one begins anew. Raises OSError."""
         with self._lock:
-            self._path.unlink(missing_ok=True)
+            self._store.delete(NAME)

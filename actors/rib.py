@@ -7,7 +7,7 @@ from typing import Any
 import ray
 
 from actors.metrics import RIB, Meter
-from actors.naming import as_actor, rib_name
+from actors.naming import as_actor, here, rib_name
 from actors.snapshots import Parcel, SnapshotBox
 from flowray.garbage import search_seldom
 from flowray.rib.service import RouteService
@@ -43,7 +43,7 @@ class Rib:
     def status(self) -> dict[str, Any]:
         """Figures, at most a second old. Raises RuntimeError if the group does not do its work."""
         self._service.check()
-        return self._service.status()
+        return {**self._service.status(), **here()}
 
     @ray.method(concurrency_group="control")
     def snapshot(self, epoch: str, generation: int) -> Parcel | None:

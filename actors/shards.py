@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,13 +10,14 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.fleet import Member, collector_nodes, end
+from actors.fleet import Member, end
 from actors.ingest import IngestActor
 from actors.naming import NAMESPACE, ingest_name, named
+from actors.nodes import Survey, on
 from actors.plan import Plan
 from actors.retired import Retired
+from flowray.fleet.placement import Site
 
 
 class Shards:
@@ -33,7 +35,6 @@ class Shards:
         self._retired = retired
         self._event = event
         self._pool = ThreadPoolExecutor(4, "drain")
-        self._nodes: dict[str, str] = {}
         self.members: dict[str, Member] = {}
 
     def adopt(self) -> None:
@@ -47,33 +48,74 @@ class Shards:
 
     # -- as many as wanted -------------------------------------------------------------------------
 
-    def ensure(self) -> None:
-        """Add what is missing, drain what is too much, forget what is on a node that is gone."""
-        nodes = collector_nodes(self._nodes)
+    def ensure(self, survey: Survey) -> None:
+        """Add what is missing, drain what is too much, give up what is on a node that is gone."""
         for member in list(self.members.values()):
-            member.node_id = member.node_id or nodes.get(member.node, "gone")
-            if member.node_id not in self._nodes and not member.draining:
-                self._event(f"{member.name}: its node is gone")
-                self.members.pop(member.name)
-                end(member)
-        for node, node_id in nodes.items():
-            self._ensure_on(node, node_id)
+            self._locate(member, survey)
+        for name, site in survey.sites.items():
+            if site.node.id not in survey.leaving:
+                self._ensure_on(name, site)
+        self._empty(survey)
 
-    def _ensure_on(self, node: str, node_id: str) -> None:
-        want = self._retired.shards
+    def _locate(self, member: Member, survey: Survey) -> None:
+        """Note where a shard is. One whose node is gone waits for it to come back, for a while:
+        what it had not delivered may still be there.
+        """
+        node = survey.named(member.node)
+        if member.draining or (node is not None and member.node_id == node.id):
+            return
+        if not member.node_id and node is not None:
+            member.node_id = node.id
+        elif node is not None:
+            self._event(f"{member.name}: its node is back")
+            self._forget_handle(member)
+            member.node_id, member.lost_since = node.id, None
+        elif member.lost_since is None:
+            self._event(f"{member.name}: its node is gone")
+            self._forget_handle(member)
+            member.lost_since = time.monotonic()
+        elif time.monotonic() - member.lost_since > self._plan.settings.cluster.node_grace / 1e9:
+            self._give_up(member)
+
+    def _forget_handle(self, member: Member) -> None:
+        end(member)
+        member.handle, member.started = None, False
+
+    def _give_up(self, member: Member) -> None:
+        """What it had delivered stays; the windows that it held open need not wait for it."""
+        self._event(f"{member.name}: given up")
+        self.members.pop(member.name, None)
+        self._retired.give_up(member.name, member.accounts)
+        end(member)
+
+    def _ensure_on(self, node: str, site: Site) -> None:
+        want = self._retired.wanted(site)
         mine = [m for m in self.members.values() if m.node == node and not m.draining]
         for member in mine:
             if member.handle is None:
-                self._start(member)
+                self._start(member, site)
         staying = [m for m in mine if not m.leaving]
         for _ in range(want - len(staying)):
-            self._start(self._new(node, node_id))
+            self._start(self._new(node, site.node.id), site)
         # One that is replaced goes when its successors receive, not before.
         ready = len(staying) >= want and all(m.healthy for m in staying)
         leaving = [m for m in mine if m.leaving] if ready else []
         for member in staying[want:] + leaving:
-            member.draining = True
-            self._pool.submit(self.drain, member)
+            self._begin_drain(member)
+
+    def _empty(self, survey: Survey) -> None:
+        """Drain the shards of nodes that leave or collect no more, once all others receive."""
+        stay = {s.node.id for s in survey.sites.values()} - survey.leaving
+        here = [m for m in self.members.values() if m.node_id in stay and not m.draining]
+        ready = bool(here) and all(m.healthy for m in here)
+        for member in list(self.members.values()):
+            goes = member.node_id in survey.nodes and member.node_id not in stay
+            if goes and ready and not member.draining and member.handle is not None:
+                self._begin_drain(member)
+
+    def _begin_drain(self, member: Member) -> None:
+        member.draining = True
+        self._pool.submit(self.drain, member)
 
     def _new(self, node: str, node_id: str) -> Member:
         number = next(n for n in range(1 << 30) if ingest_name(node, n) not in self.members)
@@ -81,15 +123,15 @@ class Shards:
         self.members[member.name] = member
         return member
 
-    def _start(self, member: Member) -> None:
+    def _start(self, member: Member, site: Site) -> None:
         """Start a shard once all aggregators expect it: before, its windows might close early. If
         one did not hear of it, the next step tries again.
         """
         if not self.tell_expected():
             return
-        affinity = NodeAffinitySchedulingStrategy(member.node_id, soft=False)
-        actor = IngestActor.options(**named(member.name), scheduling_strategy=affinity)
-        member.handle = actor.remote(self._plan.settings, self._plan.file, member.name)
+        actor = IngestActor.options(**named(member.name), scheduling_strategy=on(member.node_id))
+        settings, file = self._plan.settings, self._plan.file
+        member.handle = actor.remote(settings, file, member.name, site.listen)
         self._event(f"{member.name}: started")
 
     def tell_expected(self) -> bool:
@@ -112,24 +154,28 @@ class Shards:
     def drain(self, member: Member, *, final: bool = False) -> bool:
         """End a shard and keep its accounts; whether it left nothing behind."""
         seconds = self._plan.drain_seconds
-        clean = False
         try:
             call = member.handle.drain.remote(seconds, final)
             figures: dict[str, Any] = ray.get(call, timeout=2 * seconds)
-            self._retired.add(figures)
-            clean = figures["unacknowledged"] == 0
-            self._event(f"{member.name}: drained, {figures['unacknowledged']} left")
         except (RayError, TimeoutError) as error:
             self._event(f"{member.name}: not drained: {error}")
-        self.members.pop(member.name, None)
-        end(member)
+            self._give_up(member)
+            clean = False
+        else:
+            self._retired.add(figures)
+            self.members.pop(member.name, None)
+            clean = figures["unacknowledged"] == 0
+            self._event(f"{member.name}: drained, {figures['unacknowledged']} left")
+            end(member)
         if not final:
             self.tell_expected()
         return clean
 
     def drain_all(self) -> int:
         """End all shards: no more will come. How many left something behind."""
-        members = [m for m in self.members.values() if m.handle is not None]
+        for member in [m for m in self.members.values() if m.handle is None]:
+            self._give_up(member)
+        members = list(self.members.values())
         for member in members:
             member.draining = True
         return list(self._pool.map(lambda m: self.drain(m, final=True), members)).count(False)

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import Counter
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from actors.aggregate import AggregateActor
-from actors.fleet import Member, probe
-from actors.naming import TEMPLATES, aggregate_name, as_actor, named, rib_name
+from actors.fleet import hear, probe
+from actors.naming import as_actor
+from actors.nodes import Nodes, Survey
 from actors.plan import Plan
 from actors.retired import Retired
-from actors.rib import RibActor
+from actors.services import Services
 from actors.shards import Shards
-from actors.templates import TemplatesActor
+from flowray.fleet.placement import Node
 from flowray.ingest.ledger import merge_snapshots
+from flowray.state.store import open_store
 
 log = logging.getLogger(__name__)
 
 KEPT_EVENTS, SHOWN_EVENTS = 100, 20
 LEDGER_SECONDS = 30
+HEAR_SECONDS = 2.0
+"""How often shards on several nodes are asked for their accounts."""
 
 
 class Supervisor:
@@ -37,16 +42,13 @@ class Supervisor:
         self._events: list[str] = []
         self._stop = threading.Event()
         self._nudge = threading.Event()
-        self._templates = Member(TEMPLATES, None)
-        self._aggregators = {
-            place: Member(aggregate_name(*place), None) for place in plan.aggregators
-        }
-        self._ribs = {
-            group.name: Member(rib_name(group.name), None) for group in plan.settings.route_groups
-        }
-        self._retired = Retired(plan.settings.state.path / "retired.json", plan.shards)
-        self._shards = Shards(plan, self._aggregators, self._retired, self._event)
+        self._nodes = Nodes()
+        self._services = Services(plan, self._event)
+        self._retired = Retired(open_store(plan.settings.state.path))
+        self._shards = Shards(plan, self._services.aggregators, self._retired, self._event)
         self._shards.adopt()
+        self._survey = self._nodes.survey(plan, self._retired.empty_nodes)
+        self._hear_at = 0.0
         self._ending = threading.Lock()
         self._end: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
@@ -68,26 +70,17 @@ class Supervisor:
             self._nudge.clear()
 
     def _step(self) -> None:
-        self._ensure_services()
-        self._shards.ensure()
+        self._survey = self._nodes.survey(self._plan, self._retired.empty_nodes)
+        self._services.ensure(self._survey)
+        self._shards.ensure(self._survey)
         shards = self._shards.members.values()
-        services = [self._templates, *self._ribs.values(), *self._aggregators.values()]
-        for member, what in probe([*services, *shards], self._plan):
+        for member, what in probe([*self._services.members, *shards], self._plan):
             self._event(f"{member.name}: {what}")
+        if len(self._survey.nodes) > 1 and time.monotonic() >= self._hear_at:
+            self._hear_at = time.monotonic() + HEAR_SECONDS
+            hear(list(self._shards.members.values()), self._plan)
         self._shards.tell_expected()
-
-    def _ensure_services(self) -> None:
-        settings, file = self._plan.settings, self._plan.file
-        if self._templates.handle is None:
-            templates = TemplatesActor.options(**named(TEMPLATES))
-            self._templates.handle = templates.remote(settings.state.path)
-        for group, member in self._ribs.items():
-            if member.handle is None:
-                member.handle = RibActor.options(**named(member.name)).remote(settings, file, group)
-        for place, member in self._aggregators.items():
-            if member.handle is None:
-                actor = AggregateActor.options(**named(member.name))
-                member.handle = actor.remote(settings, file, *place)
+        self._retired.retry()
 
     def _event(self, text: str) -> None:
         log.info("%s", text)
@@ -110,24 +103,65 @@ class Supervisor:
         self._nudge.set()
 
     @ray.method(concurrency_group="control")
+    def drain_node(self, name: str) -> str:
+        """Empty a node: its shards go once those of other nodes receive, its aggregators and RIB
+        groups move. Why that cannot be, else nothing.
+        """
+        survey = self._nodes.survey(self._plan, self._retired.empty_nodes)
+        node = survey.named(name)
+        if node is None:
+            return f"no node {name}; there are {', '.join(n.name for n in survey.nodes.values())}"
+        if name in survey.sites and not any(
+            s.node.id not in survey.leaving | {node.id} for s in survey.sites.values()
+        ):
+            return f"no node but {name} collects"
+        self._retired.empty(node.id)
+        self._event(f"node {name}: to be emptied")
+        self._nudge.set()
+        return ""
+
+    @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
         """What runs and how it is."""
+        survey = self._survey
+        nodes = self._node_reports(survey)
         return {
             "shards": {m.name: m.report() for m in list(self._shards.members.values())},
-            "aggregators": {m.name: m.report() for m in self._aggregators.values()},
-            "ribs": {m.name: m.report() for m in self._ribs.values()},
-            "templates": self._templates.report(),
-            "wanted_shards": self._retired.shards,
+            "aggregators": {m.name: m.report() for m in self._services.aggregators.values()},
+            "ribs": {m.name: m.report() for m in self._services.ribs.values()},
+            "templates": self._services.templates.report(),
+            "wanted_shards": sum(node["wanted_shards"] for node in nodes.values()),
+            "nodes": nodes,
+            "waiting": list(survey.missing),
+            "given_up": self._retired.given_up,
             "listen": list(self._plan.settings.listen.flows),
             "kernel_drops_of_retired": self._retired.sums["kernel_drops"],
             "events": self._events[-SHOWN_EVENTS:],
             "stopping": self._stop.is_set(),
         }
 
+    def _node_reports(self, survey: Survey) -> dict[str, Any]:
+        running = [*self._shards.members.values(), *self._services.members]
+        here = Counter(m.node_id for m in running if m.handle is not None)
+        return {n.name: self._node_report(n, here[n.id], survey) for n in survey.nodes.values()}
+
+    def _node_report(self, node: Node, actors: int, survey: Survey) -> dict[str, Any]:
+        site, leaves = survey.sites.get(node.name), node.id in survey.leaving
+        stays = "collects" if site else "serves"
+        return {
+            "id": node.id,
+            "state": ("draining" if actors else "drained") if leaves else stays,
+            "address": node.address,
+            "labels": dict(node.labels),
+            "actors": actors,
+            "listen": list(site.listen) if site else [],
+            "wanted_shards": self._retired.wanted(site) if site and not leaves else 0,
+        }
+
     @ray.method(concurrency_group="control")
     def ledger(self) -> dict[str, Any]:
         """The accounts of all shards, those gone included, and of all aggregators."""
-        members = [*self._shards.members.values(), *self._aggregators.values()]
+        members = [*self._shards.members.values(), *self._services.aggregators.values()]
         calls = [m.handle.ledger.remote() for m in members if m.handle is not None]
         return merge_snapshots([self._retired.ledger, *ray.get(calls, timeout=LEDGER_SECONDS)])
 
@@ -154,7 +188,7 @@ class Supervisor:
         self._nudge.set()
         self._thread.join(2 * self._plan.probe_timeout + self._plan.probe_seconds)
         not_drained = self._shards.drain_all()
-        handles = [m.handle for m in self._aggregators.values()]
+        handles = [m.handle for m in self._services.aggregators.values()]
         calls = [handle.finish.remote() for handle in handles]
         finished = ray.get(calls, timeout=self._plan.drain_seconds)
         if all(f["outstanding"] == 0 for f in finished):
@@ -172,7 +206,7 @@ class Supervisor:
 
     def _stop_ribs(self) -> dict[str, Any]:
         """End the sessions of all RIB groups, whose routes no flow needs any more."""
-        calls = {m.name: m.handle.stop.remote() for m in self._ribs.values() if m.handle}
+        calls = {m.name: m.handle.stop.remote() for m in self._services.ribs.values() if m.handle}
         figures: dict[str, Any] = {}
         for name, call in calls.items():
             try:

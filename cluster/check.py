@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowray.filesystems import shown
 from flowray.settings.compile import Program
 from flowray.views.view import ViewPlan
 
@@ -43,5 +44,5 @@ def describe(program: Program) -> list[str]:
         for name, stream in program.streams.items()
     ]
     lines += [f"sink {name}: {sink.type} at {sink.path}" for name, sink in settings.sinks.items()]
-    lines.append(f"state at {settings.state.path}")
+    lines.append(f"state at {shown(settings.state.path)}")
     return lines

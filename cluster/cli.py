@@ -76,7 +76,11 @@ def replay(
 def up(
     config: Config = None,
     address: Annotated[
-        str | None, typer.Option(help="A Ray cluster that runs already; else one of its own.")
+        str | None,
+        typer.Option(
+            help="A Ray cluster that runs already (or RAY_ADDRESS, or cluster.address);"
+            " else one of its own."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -95,11 +99,18 @@ def down(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def drain(config: Config = None, as_json: Json = False) -> None:
+def drain(
+    config: Config = None,
+    node: Annotated[
+        str | None,
+        typer.Option(help="Empty this node alone: others take over first, nothing is lost."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Stop receiving, close all windows, commit them; `flowray down` ends it."""
     from cluster.up import drain as run
 
-    run(config, as_json=as_json)
+    run(config, node, as_json=as_json)
 
 
 @app.command()

@@ -17,6 +17,7 @@ READY_SECONDS = 180.0
 """A start takes seconds; where kernels are to be compiled first, on a busy machine, minutes."""
 LOOK_SECONDS = 0.2
 END_SECONDS = 180.0
+_READY = ("healthy", "waiting")
 
 
 class StartError(FlowrayError):
@@ -40,8 +41,8 @@ class Live:
         return status
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> dict[str, Any]:
-        """Wait until all shards and RIB groups receive. Raises StartError with the reason if they
-        do not.
+        """Wait until all shards and RIB groups receive for which there are nodes. Raises StartError
+        with the reason if they do not.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -49,8 +50,9 @@ class Live:
             shards = status["shards"].values()
             running = sum(s["state"] == "healthy" for s in shards)
             ribs = status["ribs"].values()
-            listening = all(r["state"] == "healthy" for r in ribs)
-            if shards and running >= status["wanted_shards"] and listening:
+            listening = all(r["state"] in _READY for r in ribs)
+            started = bool(shards) or status["waiting"]
+            if started and running >= status["wanted_shards"] and listening:
                 return status
             members = [*shards, *status["aggregators"].values(), *ribs]
             errors = [m["error"] for m in members if m["restarts"] and m["error"]]

@@ -35,6 +35,7 @@ REFRESH_SECONDS = 1.0
 PIPE_WIDTH = 120
 COUNTERS = ("packets", "bytes", "flows")
 SHARD_COLUMNS = ("state", "datagrams", "kernel_drops", "lag_seconds", "errors", "restarts")
+NODE_COLUMNS = ("state", "address", "actors", "wanted_shards")
 RIB_COLUMNS = (
     *("state", "bgp_sessions", "bmp_sessions", "peers", "stale_peers", "routes"),
     *("snapshot_lag_seconds", "restarts"),
@@ -72,6 +73,10 @@ def status(config: Path | None, *, as_json: bool) -> None:
         typer.echo(json.dumps(found))
         return
     console = _console()
+    if len(found["nodes"]) > 1:
+        console.print(_members("node", found["nodes"], NODE_COLUMNS))
+    for line in found["waiting"]:
+        console.print(line, style="yellow")
     console.print(_members("shard", found["shards"], SHARD_COLUMNS))
     if found["ribs"]:
         console.print(_members("rib group", found["ribs"], RIB_COLUMNS))
@@ -87,7 +92,8 @@ def _members(title: str, members: dict[str, Any], columns: tuple[str, ...]) -> T
     for column in columns:
         table.add_column(column.replace("_", " "))
     wrong = {
-        n: m["error"] or m.get("last_sink_error") or m.get("last_error") for n, m in members.items()
+        n: m.get("error") or m.get("last_sink_error") or m.get("last_error")
+        for n, m in members.items()
     }
     if any(wrong.values()):
         table.add_column("what is wrong", overflow="fold")

@@ -16,8 +16,8 @@ from typing import Any
 
 from actors.naming import ENVIRONMENT, NAMESPACE, SUPERVISOR
 from flowray.errors import FlowrayError
+from flowray.filesystems import replace_file
 from flowray.settings.model import Settings
-from flowray.views.checkpoint import replace_file
 
 HEALTH = {
     "health_check_initial_delay_ms": 1000,
@@ -40,7 +40,9 @@ class NotRunningError(FlowrayError):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """How other commands find a running flowray: a small file under the state path, mode 0600."""
+    """How other commands find a running flowray: a small file of mode 0600, under the state path if
+    that is on this machine.
+    """
 
     address: str
     token_path: str
@@ -50,7 +52,7 @@ class Running:
     @staticmethod
     def path(settings: Settings) -> Path:
         """Where the file is."""
-        return settings.state.path / "running.json"
+        return settings.state.local / "running.json"
 
     def write(self, settings: Settings) -> None:
         """Say that it runs. Raises OSError."""

@@ -9,15 +9,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actors.plan import Plan
+from flowray.filesystems import is_uri
+from flowray.settings.cluster import PLACEHOLDER
 from flowray.settings.compile import Program
 from flowray.settings.model import FileSink, Settings
 
 
 def plan_of(program: Program, file: str, cores: int | None = None) -> Plan:
-    """The plan of a configuration; `shards: auto` is one a core less one, at least one."""
+    """The plan of a configuration."""
     settings = absolute(program.settings)
-    wanted = settings.cluster.shards
-    shards = max((cores or os.cpu_count() or 1) - 1, 1) if wanted == "auto" else wanted
+    shards = max((cores or os.cpu_count() or 1) - 1, 1)
     places = tuple((plan.name, p) for plan in program.views for p in range(plan.partitions))
     return Plan(settings, file, places, shards)
 
@@ -42,7 +43,9 @@ def absolute(settings: Settings) -> Settings:
         update={
             "listen": listen,
             "routes": routes,
-            "state": settings.state.model_copy(update={"path": settings.state.path.absolute()}),
+            "state": settings.state.model_copy(
+                update={"path": _absolute_location(settings.state.path)}
+            ),
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},
         }
@@ -50,9 +53,13 @@ def absolute(settings: Settings) -> Settings:
 
 
 def _absolute_sink(sink: FileSink) -> FileSink:
-    if "://" in sink.path:
-        return sink
-    return sink.model_copy(update={"path": str(Path(sink.path).expanduser().absolute())})
+    return sink.model_copy(update={"path": _absolute_location(sink.path)})
+
+
+def _absolute_location(location: str) -> str:
+    if is_uri(location):
+        return location
+    return str(Path(location).expanduser().absolute())
 
 
 _ROUTE_PORTS = ("bgp", "bmp", "looking_glass")
@@ -78,8 +85,16 @@ def with_ports(settings: Settings) -> Settings:
     glass = settings.routes.looking_glass
     changed = {"groups": groups, "looking_glass": glass and _with_tcp_port(glass)}
     routes = settings.routes.model_copy(update=changed)
+    rules = [
+        rule.model_copy(update={"listen": [_with_port(url) for url in rule.listen]})
+        for rule in settings.cluster.nodes
+    ]
     return settings.model_copy(
-        update={"listen": listen.model_copy(update=update), "routes": routes}
+        update={
+            "listen": listen.model_copy(update=update),
+            "routes": routes,
+            "cluster": settings.cluster.model_copy(update={"nodes": rules}),
+        }
     )
 
 
@@ -92,8 +107,16 @@ def _with_port(url: str, kind: int = socket.SOCK_DGRAM) -> str:
     if parts.port:
         return url
     host = parts.hostname or "::"
+    if PLACEHOLDER.search(host):
+        # Which address that will be is known on the node alone: free on all here is a good guess.
+        return url[: -len(":0")] + f":{_free_port('::', kind)}"
+    port = _free_port(host, kind)
+    return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"
+
+
+def _free_port(host: str, kind: int) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, kind) as probe:
         probe.bind((host, 0))
-        port = probe.getsockname()[1]
-    return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"
+        port: int = probe.getsockname()[1]
+    return port

@@ -20,6 +20,7 @@ from cluster.replay import load_program
 from cluster.runtime import NotRunningError, Running, forget, joined_runtime, own_runtime
 from cluster.topology import absolute, plan_of, with_ports
 from flowray.errors import FlowrayError
+from flowray.filesystems import shown
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.model import Settings
 
@@ -29,6 +30,10 @@ DOWN_SECONDS = 120.0
 
 class AlreadyRunningError(FlowrayError):
     """The state path is in use."""
+
+
+class DrainError(FlowrayError):
+    """A node cannot be emptied."""
 
 
 def up(config: Path | None, address: str | None, *, as_json: bool) -> None:
@@ -58,14 +63,15 @@ def started(
     settings = with_ports(absolute(program.settings))
     plan = plan_of(compile_settings(settings, file), file)
     _claim(settings)
-    runtime = joined_runtime(address) if address else own_runtime(settings)
-    with runtime as where:
+    where = address or os.environ.get("RAY_ADDRESS") or settings.cluster.address
+    runtime = joined_runtime(where) if where else own_runtime(settings)
+    with runtime as ray_runtime:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt(stop))
         try:
             with running(plan) as live:
-                live.dashboard = where.dashboard
-                where.write(settings)
+                live.dashboard = ray_runtime.dashboard
+                ray_runtime.write(settings)
                 live.wait_ready()
                 yield live
         finally:
@@ -88,7 +94,7 @@ def _claim(settings: Settings) -> None:
     except NotRunningError:
         return
     if other != os.getpid() and _alive(other):
-        raise AlreadyRunningError(f"process {other} runs with {settings.state.path} already")
+        raise AlreadyRunningError(f"process {other} runs with {shown(settings.state.path)} already")
 
 
 def _alive(pid: int) -> bool:
@@ -102,9 +108,12 @@ def _alive(pid: int) -> bool:
 
 
 def _lines(status: dict[str, Any], settings: Settings) -> Iterator[str]:
-    shards = len(status["shards"])
-    for url in settings.listen.flows:
-        yield f"listening on {url}, {shards} shard{'s' if shards > 1 else ''}"
+    for name, node in status["nodes"].items():
+        shards = node["wanted_shards"]
+        where = f" on {name}" if len(status["nodes"]) > 1 else ""
+        for url in node["listen"]:
+            yield f"listening on {url}{where}, {shards} shard{'s' if shards > 1 else ''}"
+    yield from status["waiting"]
     for group in settings.route_groups:
         for protocol, address in (("bgp", group.bgp), ("bmp", group.bmp)):
             if address is not None:
@@ -170,14 +179,35 @@ def _end_orphan(settings: Settings, where: Running, *, as_json: bool) -> None:
     forget(settings)
 
 
-def drain(config: Path | None, *, as_json: bool) -> None:
-    """Stop receiving and commit all; what runs stays until `down`."""
+def drain(config: Path | None, node: str | None, *, as_json: bool) -> None:
+    """Stop receiving and commit all; what runs stays until `down`. With a node: empty that."""
     from cluster.runtime import supervisor
 
     settings = absolute(load_program(config).settings)
     with supervisor(settings) as actor:
+        if node is not None:
+            _drain_node(actor, node, as_json=as_json)
+            return
         import ray
 
         begun = time.monotonic()
         figures = ray.get(actor.drain.remote(), timeout=DOWN_SECONDS)
         report(summary(figures, time.monotonic() - begun), as_json=as_json)
+
+
+def _drain_node(supervisor: Any, name: str, *, as_json: bool) -> None:
+    """Empty a node; returns when nothing of flowray is on it but what the whole cluster needs."""
+    import ray
+
+    if problem := ray.get(supervisor.drain_node.remote(name), timeout=30):
+        raise DrainError(problem)
+    deadline = time.monotonic() + DOWN_SECONDS
+    while (
+        report := ray.get(supervisor.status.remote(), timeout=30)["nodes"].get(name)
+    ) is not None:
+        if report["state"] == "drained":
+            break
+        if time.monotonic() > deadline:
+            raise DrainError(f"{name} still has {report['actors']} actors")
+        time.sleep(LOOK_SECONDS)
+    typer.echo(json.dumps({"drained": name}) if as_json else f"{name} is empty")

@@ -8,11 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from flowray.kernel_cache import drop_stale
+from tests.redis_rig import RedisServer
+from tests.s3_rig import S3Server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,6 +65,18 @@ def ray_local() -> Iterator[ModuleType]:
         ray.shutdown()
 
 
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server with an empty bucket; its credentials are in the environment meanwhile."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        server.start()
+        yield server
+        server.kill()
+
+
 @pytest.fixture(scope="session")
 def peer() -> Callable[[str], Path]:
     """Find a real program by name: `peer("nfacctd")`.
@@ -86,3 +101,22 @@ def peer() -> Callable[[str], Path]:
         pytest.skip(reason)
 
     return find
+
+
+@pytest.fixture
+def redis_server(
+    peer: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., RedisServer]]:
+    """Start real Redis servers: `redis_server(password="x", tls=True)`, see `RedisServer`."""
+    program, openssl = peer("redis-server"), peer("openssl")
+    servers: list[RedisServer] = []
+
+    def start(**options: Any) -> RedisServer:
+        directory = tmp_path_factory.mktemp("redis")
+        servers.append(RedisServer(program, openssl, directory, **options))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()

@@ -1,7 +1,7 @@
 """The template store: every template and options fact that any shard learned, durable, handed out
 as news.
 
-Entries are JSON objects, one a line in the file: who told it, in which domain, when, and the
+Entries are JSON objects, one a line: who told it, in which domain, when, and the
 template or the fact. Shards ask for what is new since a generation. A store that came back numbers
 its entries anew and says so by another epoch; shards then get all once more, which is harmless.
 """
@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import threading
 from collections.abc import Iterable, Iterator
-from io import BufferedWriter
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 from flowray.clock import Clock, wall_clock
 from flowray.ingest.decode import Learned
 from flowray.ingest.templates import TemplateKey
-from flowray.views.checkpoint import replace_file
+from flowray.state.store import Store, patiently
 from flowray.wire.flow.template import Template, TemplateField
 
 log = logging.getLogger(__name__)
@@ -29,6 +28,12 @@ Subject: TypeAlias = tuple[Any, ...]
 
 LIMIT = 1 << 18
 """Entries at most: a flood of spoofed templates does not grow the store beyond."""
+
+MOST_SEGMENTS = 64
+"""Segments at which they are put together into the base."""
+
+FIRST_PAUSE_NS, LONGEST_PAUSE_NS = 1_000_000_000, 30_000_000_000
+"""Between tries while the store is away."""
 
 
 def to_entry(address: str, learned: Learned) -> Entry:
@@ -72,35 +77,55 @@ def _subject(entry: Entry) -> Subject:
 
 
 class KnowledgeStore:
-    """All entries by subject; the later told one replaces the earlier. Not thread-safe."""
+    """All entries by subject; the later told one replaces the earlier. Thread-safe.
 
-    def __init__(self, path: Path, *, limit: int = LIMIT, clock: Clock = wall_clock) -> None:
-        """Read what is stored and begin to add. Raises OSError."""
-        self._path = path
+    Stored are a base and numbered segments of what came since; many segments become a new base.
+    While the store is away entries are handed out all the same, and stored when it is back.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str = "templates",
+        *,
+        limit: int = LIMIT,
+        clock: Clock = wall_clock,
+    ) -> None:
+        """Read what is stored; waits for a store that is away."""
+        self._store, self._base, self._segments = store, f"{name}.jsonl", f"{name}/"
         self._limit = limit
+        self._clock = clock
         self.epoch = f"{clock():016x}"
         self._entries: dict[Subject, tuple[int, Entry]] = {}
         self.generation = 0
         self.refused = 0
+        self.errors = 0
+        self.last_error = ""
+        self._lock, self._storing = threading.Lock(), threading.Lock()
+        self._pending: list[Entry] = []
+        self._retry_at = 0
+        self._pause_ns = FIRST_PAUSE_NS
+        self._listed: list[str] = []
         self._lines = 0
-        for entry in self._read():
+        for entry in patiently("templates", lambda: list(self._read())):
             self._take(entry)
-        self._file = self._compact()
+            self._lines += 1
+        newest = PurePosixPath(self._listed[-1]).name if self._listed else "0."
+        self._number = int(newest.partition(".")[0])
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def _read(self) -> Iterator[Entry]:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            for n, line in enumerate(file, 1):
+        self._listed = self._store.names(self._segments)
+        for name in (self._base, *self._listed):
+            content = self._store.read(name) or b""
+            for n, line in enumerate(content.splitlines(), 1):
                 try:
                     entry = json.loads(line)
                     from_entry(entry)
                 except (ValueError, KeyError, TypeError):
-                    # The last line, if power failed while it was written; its shard tells it again.
-                    log.warning("%s: line %d is damaged and left out", self._path, n)
+                    log.warning("%s: line %d is damaged and left out", name, n)
                     continue
                 yield entry
 
@@ -117,25 +142,57 @@ class KnowledgeStore:
         self._entries[subject] = self.generation, entry
         return True
 
-    def _compact(self) -> BufferedWriter:
-        """Write the file anew, without what was replaced; it stays open for additions."""
-        content = b"".join(_line(entry) for _, entry in self._entries.values())
-        replace_file(self._path, content)
-        self._lines = len(self._entries)
-        return self._path.open("ab")
-
     def publish(self, entries: Iterable[Entry]) -> int:
-        """Add news; returns the generation. Then they survive a crash. Raises OSError."""
-        news = [entry for entry in entries if self._take(entry)]
-        if news:
-            self._file.write(b"".join(map(_line, news)))
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._lines += len(news)
-            if self._lines > 2 * len(self._entries) + 1024:
-                self._file.close()
-                self._file = self._compact()
+        """Add news; returns the generation. They survive a crash when `pending` is 0."""
+        with self._lock:
+            self._pending += [entry for entry in entries if self._take(entry)]
+        self.store_pending()
         return self.generation
+
+    @property
+    def pending(self) -> int:
+        """Entries that are not stored yet, because the store is away."""
+        return len(self._pending)
+
+    def store_pending(self) -> None:
+        """Store what is not stored yet, unless it was tried a moment ago."""
+        with self._storing:
+            if not self._pending or (self._retry_at and self._clock() < self._retry_at):
+                return
+            try:
+                self._write()
+                self._retry_at, self._pause_ns = 0, FIRST_PAUSE_NS
+            except OSError as error:
+                self.errors += 1
+                self.last_error = str(error)
+                if self.errors & (self.errors - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...
+                    log.warning("templates are not stored yet: %s", error)
+                self._retry_at = self._clock() + self._pause_ns
+                self._pause_ns = min(2 * self._pause_ns, LONGEST_PAUSE_NS)
+
+    def _write(self) -> None:
+        with self._lock:
+            news = list(self._pending)
+            entries = self.entries()
+        lines = self._lines + len(news)
+        if len(self._listed) >= MOST_SEGMENTS or lines > 2 * len(entries) + 1024:
+            self._store.replace(self._base, b"".join(map(_line, entries)))
+            # A segment that is read once more because it could not be deleted changes nothing.
+            self._stored(news, len(entries))
+            while self._listed:
+                self._store.delete(self._listed[0])
+                del self._listed[0]
+            return
+        name = f"{self._segments}{self._number + 1:012d}.{self.epoch}.jsonl"
+        self._store.replace(name, b"".join(map(_line, news)))
+        self._number += 1
+        self._listed.append(name)
+        self._stored(news, lines)
+
+    def _stored(self, news: list[Entry], lines: int) -> None:
+        with self._lock:
+            del self._pending[: len(news)]
+        self._lines = lines
 
     def since(self, epoch: str, generation: int) -> tuple[str, int, list[Entry]]:
         """Entries newer than a generation of an epoch, all if the epoch is another: (epoch,
@@ -144,20 +201,18 @@ class KnowledgeStore:
         if epoch != self.epoch:
             generation = 0
         news: list[Entry] = []
-        for number, entry in reversed(self._entries.values()):
-            if number <= generation:
-                break
-            news.append(entry)
+        with self._lock:
+            for number, entry in reversed(self._entries.values()):
+                if number <= generation:
+                    break
+                news.append(entry)
+            newest = self.generation
         news.reverse()
-        return self.epoch, self.generation, news
+        return self.epoch, newest, news
 
     def entries(self) -> list[Entry]:
         """All entries, oldest first."""
-        return [entry for _, entry in self._entries.values()]
-
-    def close(self) -> None:
-        """Close the file; all is stored already."""
-        self._file.close()
+        return [entry for _, entry in list(self._entries.values())]
 
 
 def _line(entry: Entry) -> bytes:

@@ -19,6 +19,7 @@ from flowray.hashing import Interner
 from flowray.rib.attribute_values_kernels import locate
 from flowray.rib.route_query import Community, RouteQuery
 from flowray.wire.bgp.as_path import as_path_text, read_as_path
+from flowray.wire.bgp.attribute_store import AttributeColumns
 from flowray.wire.bgp.attributes import Attributes, AttributeType, decode_attributes
 from flowray.wire.bgp.communities import (
     communities,
@@ -26,7 +27,9 @@ from flowray.wire.bgp.communities import (
     extended_community_text,
     large_communities,
 )
+from flowray.wire.bgp.describe_kernels import describe
 from flowray.wire.bgp.events import I64, U8
+from flowray.wire.bgp.intern_kernels import WORD
 
 __all__ = ["AttributeSets", "matching_sets"]
 
@@ -51,6 +54,16 @@ class AttributeSets:
     def decode(self, index: int) -> Attributes:
         """The attributes of a set."""
         return decode_attributes(self[index])
+
+    def described(self, ids: I64) -> AttributeColumns:
+        """Columns of the sets `ids` (n,), as `AttributeStore.columns` has them of all."""
+        columns = AttributeColumns.empty(ids.size)
+        octets = b"".join(self[i] for i in ids.tolist()) + bytes(WORD)
+        size = self.offset[ids + 1] - self.offset[ids]
+        offset = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
+        arena = np.frombuffer(octets, np.uint8)
+        describe(arena, offset, 0, ids.size, *columns.arrays)
+        return columns
 
 
 def matching_sets(sets: AttributeSets, ids: I64, query: RouteQuery) -> Mask:

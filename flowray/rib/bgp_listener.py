@@ -15,6 +15,7 @@ from flowray.clock import Clock, wall_clock
 from flowray.rib.admission import Admission, Limits, Refusal
 from flowray.rib.bgp_negotiation import BgpSettings
 from flowray.rib.bgp_session import BgpSession, Ended, Established, Output, Send
+from flowray.rib.parts import PASSED, Passage, passed
 from flowray.rib.tcp import listen_tcp, unread
 from flowray.wire.bgp.messages import Cease, ErrorCode, Notification
 from flowray.wire.packets import address_text, address_words
@@ -78,6 +79,7 @@ class BgpListener:
         bgp: BgpSettings,
         owner: Owner,
         *,
+        passage: Passage | None = None,
         clock: Clock = wall_clock,
         steady: Clock = time.monotonic_ns,
     ) -> None:
@@ -87,6 +89,7 @@ class BgpListener:
         self.buffer = bytearray(settings.read_octets)
         self.steady = steady
         self.port = settings.port
+        self.passage = passage
         self.counts: Counter[str] = Counter()
         self.connections: set[_Connection] = set()
         self.lingering: dict[_Connection, None] = {}
@@ -100,12 +103,15 @@ class BgpListener:
     async def start(self) -> None:
         """Begin to listen; `port` is then the one that it got. Raises ListenError."""
         s = self._settings
-        sock = listen_tcp(s.address, s.port, s.receive_buffer, s.passwords)
+        shared = self.passage is not None
+        sock = listen_tcp(s.address, s.port, s.receive_buffer, s.passwords, shared=shared)
         self.port = sock.getsockname()[1]
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: _Connection(self), sock=sock, backlog=_BACKLOG
         )
+        if self.passage is not None:
+            self.passage.open(lambda: _Connection(self, adopted=True))
         self._ticking = loop.create_task(self._tick_on())
 
     async def stop(self, communication: str = "") -> None:
@@ -114,6 +120,8 @@ class BgpListener:
             self._ticking.cancel()
         if self._server is not None:
             self._server.close()
+        if self.passage is not None:
+            self.passage.close()
         for connection in list(self.connections):
             connection.shut_down(communication)
         if self.lingering:
@@ -165,6 +173,7 @@ class BgpListener:
 
 COUNTERS: Final = (
     "accepted",
+    *PASSED,
     "octets_received",
     *(f"refused_{refusal.name.lower()}" for refusal in Refusal),
     *("ended_local", "ended_remote", "ended_transport"),
@@ -175,7 +184,8 @@ COUNTERS: Final = (
 class _Connection(asyncio.BufferedProtocol):
     """One TCP connection and its session."""
 
-    def __init__(self, listener: BgpListener) -> None:
+    def __init__(self, listener: BgpListener, *, adopted: bool = False) -> None:
+        self._adopted = adopted
         self.established_ns: int | None = None
         self._listener = listener
         self._transport: asyncio.Transport | None = None
@@ -194,7 +204,10 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         peer, port = address_text(*address_words(name[0].partition("%")[0])), name[1]
-        refusal = self._listener.admission.refusal(peer, self._listener.steady())
+        listener = self._listener
+        if not self._adopted and passed(listener.passage, self._transport, peer, listener.counts):
+            return
+        refusal = listener.admission.refusal(peer, listener.steady())
         if refusal is not None:
             self._refuse(peer, port, refusal)
             return

@@ -18,6 +18,7 @@ from flowray.clock import Clock, wall_clock
 from flowray.rib.admission import Admission, Limits, Refusal
 from flowray.rib.bmp_events import Ended, Output
 from flowray.rib.bmp_session import BmpSession, BmpSessionSettings
+from flowray.rib.parts import PASSED, Passage, passed
 from flowray.rib.tcp import listen_tcp, unread
 from flowray.wire.packets import address_text, address_words
 from flowray.wire.proxy_protocol import ProxyError, read_proxy_header
@@ -67,6 +68,7 @@ class Owner(Protocol):
 
 COUNTERS: Final = (
     "accepted",
+    *PASSED,
     "ended",
     "replaced",
     "octets_received",
@@ -88,6 +90,7 @@ class BmpListener:
         bmp: BmpSessionSettings,
         owner: Owner,
         *,
+        passage: Passage | None = None,
         clock: Clock = wall_clock,
         steady: Clock = time.monotonic_ns,
     ) -> None:
@@ -97,6 +100,7 @@ class BmpListener:
         self.clock = clock
         self.steady = steady
         self.port = settings.port
+        self.passage = passage
         self.counts: Counter[str] = Counter()
         self.buffer = bytearray(settings.read_octets)
         self.connections: dict[_Connection, None] = {}
@@ -108,12 +112,15 @@ class BmpListener:
     async def start(self) -> None:
         """Begin to listen; `port` is then the one that it got. Raises ListenError."""
         settings = self.settings
-        sock = listen_tcp(settings.address, settings.port, settings.receive_buffer)
+        shared = self.passage is not None
+        sock = listen_tcp(settings.address, settings.port, settings.receive_buffer, shared=shared)
         self.port = sock.getsockname()[1]
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: _Connection(self), sock=sock, backlog=_BACKLOG
         )
+        if self.passage is not None:
+            self.passage.open(lambda: _Connection(self, adopted=True))
         self._ticking = loop.create_task(self._tick_on())
 
     async def stop(self) -> None:
@@ -122,6 +129,8 @@ class BmpListener:
             self._ticking.cancel()
         if self._server is not None:
             self._server.close()
+        if self.passage is not None:
+            self.passage.close()
         for connection in list(self.connections):
             connection.end("the collector stops")
         await asyncio.sleep(0)  # connections learn that they are lost in the loop's next round
@@ -152,7 +161,8 @@ def _admissions(settings: BmpListenSettings) -> tuple[Admission, Admission]:
 class _Connection(asyncio.BufferedProtocol):
     """One TCP connection, and its session once the router is known."""
 
-    def __init__(self, listener: BmpListener) -> None:
+    def __init__(self, listener: BmpListener, *, adopted: bool = False) -> None:
+        self._adopted = adopted
         self.router = ""
         self._listener = listener
         self._transport: asyncio.Transport | None = None
@@ -174,6 +184,8 @@ class _Connection(asyncio.BufferedProtocol):
             return
         peer = address_text(*address_words(name[0].partition("%")[0]))
         self._peer = peer, name[1]
+        if not self._adopted and passed(listener.passage, self._transport, peer, listener.counts):
+            return
         refusal = listener.gate.refusal(peer, listener.steady())
         if refusal is not None:
             self._refuse(peer, name[1], refusal)

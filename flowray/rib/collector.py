@@ -21,6 +21,7 @@ from flowray.rib.bmp_routes import BmpRoutes
 from flowray.rib.bmp_session import BmpSession, BmpSessionSettings
 from flowray.rib.dumps import DumpSchedule
 from flowray.rib.journal import Journal, Labels
+from flowray.rib.looking_glass import Payloads
 from flowray.rib.rib import Rib
 from flowray.rib.roa import RoaSet, load_roas
 from flowray.rib.snapshot import Publisher
@@ -82,6 +83,11 @@ class RouteCollector:
         """Validate the routes of rows by these payloads from now on."""
         self._journal.settle()
         self._journal.roas = roas
+
+    @property
+    def payloads(self) -> Payloads:
+        """What routes are validated with now. Any thread may ask."""
+        return Payloads(self._journal.roas, self._own_as)
 
     def publisher(self, epoch: str) -> Publisher:
         """Who makes the snapshots of the RIB that flows are joined with."""

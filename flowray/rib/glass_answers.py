@@ -13,7 +13,14 @@ import pyarrow as pa
 from flowray.errors import FlowrayError
 from flowray.pb import rib_pb2 as pb
 from flowray.rib import looking_glass as glass
-from flowray.rib.looking_glass import Ask, LabelOf, PeerStatus, TableStatus, TakenRoutes
+from flowray.rib.looking_glass import (
+    Ask,
+    LabelOf,
+    PayloadsNow,
+    PeerStatus,
+    TableStatus,
+    TakenRoutes,
+)
 from flowray.rib.route_query import QueryError, lookup_query, read_query
 from flowray.rib.table_diff import Difference, differences
 from flowray.route_fields import ROUTE_FIELDS
@@ -58,9 +65,14 @@ class Answers:
     """
 
     def __init__(
-        self, ask: Ask, label: LabelOf = glass.no_label, tables_at: TablesAt = no_tables
+        self,
+        ask: Ask,
+        label: LabelOf = glass.no_label,
+        tables_at: TablesAt = no_tables,
+        payloads: PayloadsNow = lambda: glass.NO_PAYLOADS,
     ) -> None:
         self._ask, self._label, self._tables_at = ask, label, tables_at
+        self._payloads = payloads
         self._comparing = Lock()
 
     def peers(self, request: pb.PeersRequest) -> pb.PeersResponse:
@@ -131,7 +143,7 @@ class Answers:
     def _routes(self, routes: TakenRoutes) -> Iterator[pb.Route]:
         if not len(routes):
             return iter(())
-        return _messages(glass.rows_of(routes, self._label))
+        return _messages(glass.rows_of(routes, self._label, self._payloads()))
 
 
 def _messages(rows: pa.Table) -> Iterator[pb.Route]:

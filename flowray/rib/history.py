@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 from flowray.clock import Clock
 from flowray.rib.glass_answers import Moment
@@ -13,6 +11,7 @@ from flowray.rib.restore import restore
 from flowray.rib.rib import Rib
 from flowray.rib.route_query import QueryError
 from flowray.settings.quantities import duration_ns
+from flowray.state.store import Store
 from flowray.views.checkpoint import Checkpoint, CheckpointError
 
 __all__ = ["TableHistory", "read_saved", "read_time"]
@@ -24,31 +23,33 @@ _SUFFIX = ".bin"
 
 
 class TableHistory:
-    """What was saved last (`saved`, a file that is replaced each time), and of what was saved
-    before the first of each period of `every_ns`, the newest `keep` of them.
-
-    Those are links, so that keeping one costs nothing until the file is replaced.
+    """What was saved last (an object of the store that is replaced each time), and of what was
+    saved before the first of each period of `every_ns`, the newest `keep` of them.
     """
 
     def __init__(
-        self, saved: Path, directory: Path, every_ns: int, keep: int, clock: Clock
+        self, saved: Checkpoint, store: Store, folder: str, every_ns: int, keep: int, clock: Clock
     ) -> None:  # fmt: skip
-        self._saved, self._directory = saved, directory
+        self._saved, self._store, self._folder = saved, store, f"{folder}/"
         self._every_ns, self._keep = every_ns, keep
         self._clock = clock
+        self._saved_ns: int | None = None
+
+    def note(self, saved_ns: int) -> None:
+        """What was saved last is of this time."""
+        self._saved_ns = saved_ns
 
     def add(self, now_ns: int) -> None:
         """Tables of this time were saved. Raises OSError."""
-        os.utime(self._saved, ns=(now_ns, now_ns))
-        files = self._kept()
+        self.note(now_ns)
+        found = self._kept()
         period = now_ns // self._every_ns
-        if self._keep and not (files and files[-1][0] // self._every_ns >= period):
-            self._directory.mkdir(parents=True, exist_ok=True)
+        if self._keep and not (found and found[-1][0] // self._every_ns >= period):
             name = datetime.fromtimestamp(now_ns // SECOND, UTC).strftime(_FORM)
-            os.link(self._saved, self._directory / f"{name}{_SUFFIX}")
-            files = self._kept()
-        for _, file in files[: max(len(files) - self._keep, 0)]:
-            file.unlink(missing_ok=True)
+            self._store.copy(self._saved.name, f"{self._folder}{name}{_SUFFIX}")
+            found = self._kept()
+        for _, old in found[: max(len(found) - self._keep, 0)]:
+            self._store.delete(old.name)
 
     def at(self, text: str) -> Moment:
         """The newest tables from before a time as operators write it (`read_time`).
@@ -56,7 +57,10 @@ class TableHistory:
         Raises QueryError if there are none, or what is there cannot be read.
         """
         time_ns = read_time(text, self._clock())
-        files = [*self._kept(), *self._newest()]
+        try:
+            files = [*self._kept(), *self._newest()]
+        except OSError as error:
+            raise QueryError(f"tables of the past cannot be listed: {error}") from None
         found = [(of_ns, file) for of_ns, file in files if of_ns <= time_ns]
         if not found:
             kept = f"the oldest are of {_text(files[0][0])}" if files else "none are kept"
@@ -67,30 +71,28 @@ class TableHistory:
         except (CheckpointError, OSError) as error:
             raise QueryError(f"tables of {_text(of_ns)} cannot be read: {error}") from None
 
-    def _newest(self) -> list[tuple[int, Path]]:
-        """Time (ns) and file of what was saved last, if anything was."""
-        try:
-            return [(self._saved.stat().st_mtime_ns, self._saved)]
-        except FileNotFoundError:
-            return []
+    def _newest(self) -> list[tuple[int, Checkpoint]]:
+        """Time (ns) and place of what was saved last, if anything was."""
+        return [] if self._saved_ns is None else [(self._saved_ns, self._saved)]
 
-    def _kept(self) -> list[tuple[int, Path]]:
+    def _kept(self) -> list[tuple[int, Checkpoint]]:
         """The same of all from before, the oldest first."""
         found = []
-        for file in self._directory.glob(f"*{_SUFFIX}"):
+        for name in self._store.names(self._folder):
+            text = name.removeprefix(self._folder).removesuffix(_SUFFIX)
             try:
-                time = datetime.strptime(file.stem, _FORM).replace(tzinfo=UTC)
+                time = datetime.strptime(text, _FORM).replace(tzinfo=UTC)
             except ValueError:
                 continue
-            found.append((int(time.timestamp()) * SECOND, file))
-        return sorted(found)
+            found.append((int(time.timestamp()) * SECOND, Checkpoint(self._store, name)))
+        return sorted(found, key=lambda pair: pair[0])
 
 
-def read_saved(path: Path) -> Rib:
+def read_saved(saved: Checkpoint) -> Rib:
     """A RIB as it was saved. Raises CheckpointError, OSError."""
-    state = Checkpoint(path).load()
+    state = saved.load()
     if state is None:
-        raise FileNotFoundError(f"{path} is gone")
+        raise FileNotFoundError(f"{saved} is gone")
     rib = Rib()
     restore(rib, state)
     for tables in rib.peers():

@@ -282,9 +282,9 @@ class Journal:
 
         labels = [self._label(p.protocol, p.router) for p in peers]
         if self.roas is not None:
-            routes.roa = row_states(
-                routes, self.roas, self._rib.store, self._own_as, table=event == "dump"
-            )
+            columns = self._rib.store.columns()
+            whole, sets = event == "dump", routes.attributes
+            routes.roa = row_states(routes, self.roas, sets, columns, self._own_as, table=whole)
         if peers[0].protocol == "bgp":
             return bgp_rows(routes, list(map(bgp_peer, peers, labels)), attributes, event)
         return bmp_rows(routes, list(map(bmp_peer, peers, labels)), attributes, event)

@@ -14,8 +14,10 @@ from flowray.rib.bmp_listener import BmpListener, BmpListenSettings
 from flowray.rib.bmp_routes import BmpRoutes
 from flowray.rib.bmp_session import BmpSession
 from flowray.rib.collector import RouteCollector, bgp_settings, bmp_settings
+from flowray.rib.parts import Passage
 from flowray.rib.tcp_md5 import load_passwords
 from flowray.settings.model import Settings
+from flowray.settings.routes import RouteGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,17 @@ class BmpOwner:
 
 
 def bgp_listener(
-    settings: Settings, address: str, collector: RouteCollector, clock: Clock
-) -> BgpListener:
-    """The BGP speaker on an address. Raises ConfigError for a file of passwords that cannot be
-    read.
+    settings: Settings, group: RouteGroup, collector: RouteCollector, clock: Clock
+) -> BgpListener | None:
+    """The BGP speaker of a group, if it has one.
+
+    Raises ConfigError for a file of passwords that cannot be read.
     """
     listen = settings.listen.bgp
+    if group.bgp is None:
+        return None
     assert listen is not None, "groups listen where the configuration says how"
-    host, port = host_port(address)
+    host, port = host_port(group.bgp)
     where = ListenSettings(
         host,
         port,
@@ -64,16 +69,20 @@ def bgp_listener(
         passwords=load_passwords(listen.passwords) if listen.passwords else {},
         receive_buffer=listen.receive_buffer,
     )
-    return BgpListener(where, bgp_settings(settings), BgpOwner(collector), clock=clock)
+    passage = _passage("bgp", group.bgp, group)
+    owner = BgpOwner(collector)
+    return BgpListener(where, bgp_settings(settings), owner, passage=passage, clock=clock)
 
 
 def bmp_listener(
-    settings: Settings, address: str, collector: RouteCollector, clock: Clock
-) -> BmpListener:
-    """The BMP station on an address."""
+    settings: Settings, group: RouteGroup, collector: RouteCollector, clock: Clock
+) -> BmpListener | None:
+    """The BMP station of a group, if it has one."""
     listen = settings.listen.bmp
+    if group.bmp is None:
+        return None
     assert listen is not None, "groups listen where the configuration says how"
-    host, port = host_port(address)
+    host, port = host_port(group.bmp)
     where = BmpListenSettings(
         host,
         port,
@@ -81,7 +90,14 @@ def bmp_listener(
         proxy=listen.proxy_protocol,
         receive_buffer=listen.receive_buffer,
     )
-    return BmpListener(where, bmp_settings(settings), BmpOwner(collector), clock=clock)
+    passage = _passage("bmp", group.bmp, group)
+    owner = BmpOwner(collector)
+    return BmpListener(where, bmp_settings(settings), owner, passage=passage, clock=clock)
+
+
+def _passage(protocol: str, address: str, group: RouteGroup) -> Passage | None:
+    """The way to the other parts of a group, if it has some."""
+    return Passage(f"{protocol}://{address}", group.part, group.parts) if group.parts > 1 else None
 
 
 def host_port(address: str) -> tuple[str, int]:

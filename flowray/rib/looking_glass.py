@@ -19,7 +19,9 @@ import pyarrow as pa
 from flowray.rib.attribute_match import AttributeSets, matching_sets
 from flowray.rib.peers import Peer
 from flowray.rib.rib import PeerTables, Rib
+from flowray.rib.roa import RoaSet
 from flowray.rib.route_query import GLOBAL, RouteQuery, UnknownPeerError
+from flowray.rib.row_states import row_states
 from flowray.rib.rows import bgp_rows, bmp_rows
 from flowray.rib.table import Rows
 from flowray.rib.table_rows import bgp_peer, bmp_peer, distinguishers, routes_of_table
@@ -27,8 +29,11 @@ from flowray.wire.bgp.families import FAMILIES, Family, Shape
 from flowray.wire.bgp.nlri import read_nlri
 
 __all__ = [
+    "NO_PAYLOADS",
     "Ask",
     "LabelOf",
+    "Payloads",
+    "PayloadsNow",
     "PeerStatus",
     "TableStatus",
     "TakenRoutes",
@@ -278,7 +283,20 @@ def _distinguishers(routes: TakenRoutes) -> npt.NDArray[np.uint64]:
     return rd
 
 
-def rows_of(routes: TakenRoutes, label: LabelOf = no_label) -> pa.Table:
+class Payloads(NamedTuple):
+    """What routes are validated with, None for nothing; the origin of those without AS path."""
+
+    roas: RoaSet | None
+    own_as: int = 0
+
+
+PayloadsNow = Callable[[], Payloads]
+NO_PAYLOADS = Payloads(None)
+
+
+def rows_of(
+    routes: TakenRoutes, label: LabelOf = no_label, payloads: Payloads = NO_PAYLOADS
+) -> pa.Table:
     """Native rows of routes, as of a look-up."""
     seq = np.zeros(len(routes), np.uint64)
     columns = routes_of_table(
@@ -286,6 +304,12 @@ def rows_of(routes: TakenRoutes, label: LabelOf = no_label) -> pa.Table:
     )
     if routes.stale:
         columns.stale = np.ones(len(routes), np.bool_)
+    if payloads.roas is not None:
+        ids, sets = np.unique(columns.attributes.astype(np.int64), return_inverse=True)
+        of_sets = routes.sets.described(ids)
+        columns.roa = row_states(
+            columns, payloads.roas, sets.astype(np.uint32), of_sets, payloads.own_as, table=False
+        )
     peer, text = routes.peer, label(routes.peer.protocol, routes.peer.router)
     if peer.protocol == "bgp":
         return bgp_rows(columns, [bgp_peer(peer, text)], routes.sets.decode, "lglass")

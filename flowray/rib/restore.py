@@ -31,8 +31,8 @@ _V4_MAPPED = np.uint64(0xFFFF << 32)
 _Columns = dict[str, npt.NDArray[Any]]
 
 
-def saved(rib: Rib) -> State:
-    """All of a RIB, copied: it may change while this is written."""
+def saved(rib: Rib, now_ns: int = 0) -> State:
+    """All of a RIB at this time, copied: it may change while this is written."""
     tables: dict[str, pa.Table] = {SETS: _binary(rib.store.arena, rib.store.offset)}
     peers = []
     for number, peer in enumerate(rib.peers()):
@@ -46,7 +46,7 @@ def saved(rib: Rib) -> State:
             listed.append({"afi": f.afi, "safi": f.safi, "add_path": table.add_path, "in": place})
         if listed:
             peers.append({"peer": asdict(peer.peer), "tables": listed})
-    return {"form": FORM, "peers": peers}, tables
+    return {"form": FORM, "at": now_ns, "peers": peers}, tables
 
 
 def restore(rib: Rib, state: State) -> int:

@@ -10,7 +10,8 @@ from flowray.rib.history import read_saved
 from flowray.rib.journal import Journal, Labels
 from flowray.rib.mrt_routes import MrtFiles
 from flowray.rib.rib import Rib
-from flowray.views.checkpoint import MAGIC
+from flowray.state.store import open_store
+from flowray.views.checkpoint import MAGIC, Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def read_tables(path: Path) -> Rib:
     Raises FlowrayError for a file that cannot be read.
     """
     if _is_saved(path):
-        return read_saved(path)
+        return read_saved(Checkpoint(open_store(path.parent), path.name))
     rib = Rib()
     files = MrtFiles(rib, Journal(rib, {}, Labels()))
     reader = files.add(path).reader

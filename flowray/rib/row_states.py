@@ -8,8 +8,9 @@ import numpy as np
 
 from flowray.rib.roa import STATE_CODES, RoaSet, less_specific_states
 from flowray.rib.route_columns import Routes
-from flowray.wire.bgp.attribute_store import AttributeStore
+from flowray.wire.bgp.attribute_store import AttributeColumns
 from flowray.wire.bgp.describe_kernels import HAS_AS_PATH
+from flowray.wire.bgp.events import U32
 from flowray.wire.bgp.families import FAMILIES, Shape
 
 __all__ = ["row_states"]
@@ -19,16 +20,22 @@ _VALIDATED[[f.index for f in FAMILIES if f.shape in (Shape.PREFIX, Shape.LABELED
 
 
 def row_states(
-    routes: Routes, roas: RoaSet, store: AttributeStore, own_as: int, *, table: bool
+    routes: Routes,
+    roas: RoaSet,
+    sets: U32,
+    columns: AttributeColumns,
+    own_as: int,
+    *,
+    table: bool,
 ) -> Sequence[str | None]:
     """Letters of `STATE_CODES` of n routes, None for those that are not of public prefixes.
 
+    `sets` (n,) are rows of `columns`.
     `own_as` is the origin of routes whose AS path is empty. Of a whole `table` invalid routes are
     told apart by what it has around them; a message does not tell that.
     """
     of = np.flatnonzero(_VALIDATED[routes.family])
-    columns = store.columns()
-    sets = routes.attributes[of]
+    sets = sets[of]
     empty = (columns.present[sets] & HAS_AS_PATH) == 0
     origin = np.where(empty, np.uint32(own_as), columns.origin_as[sets]).astype(np.uint32)
     hi, lo, plen = routes.hi[of], routes.lo[of], routes.plen[of]

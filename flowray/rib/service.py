@@ -32,6 +32,7 @@ from flowray.rib.warm import snapshot_of
 from flowray.settings.compile import Program
 from flowray.settings.model import Settings
 from flowray.settings.routes import RouteGroup
+from flowray.state.store import open_store, patiently
 from flowray.views.checkpoint import Checkpoint, CheckpointError, State
 
 log = logging.getLogger(__name__)
@@ -69,17 +70,15 @@ class RouteService:
         # Attribute ids and generations of another start are not ours.
         epoch = f"{group.name}.{clock():016x}"
         self._publisher = self._collector.publisher(epoch)
-        self._bgp = None
-        if group.bgp is not None:
-            self._bgp = bgp_listener(settings, group.bgp, self._collector, clock)
-        self._bmp = None
-        if group.bmp is not None:
-            self._bmp = bmp_listener(settings, group.bmp, self._collector, clock)
-        self._kept = Checkpoint(settings.state.path / "rib" / f"{group.name}.bin")
+        self._bgp = bgp_listener(settings, group, self._collector, clock)
+        self._bmp = bmp_listener(settings, group, self._collector, clock)
+        store = open_store(settings.state.path)
+        self._kept = Checkpoint(store, f"rib/{group.name}.bin")
         history = settings.routes.history
         self._history = TableHistory(
-            self._kept.path,
-            settings.state.path / "rib" / "history" / group.name,
+            self._kept,
+            store,
+            f"rib/history/{group.name}",
             history.every,
             history.keep,
             clock,
@@ -90,6 +89,7 @@ class RouteService:
                 lambda question: self.look(lambda collector: question(collector.rib)),
                 labels.of,
                 self._history.at,
+                lambda: self._collector.payloads,
             ),
         )
         self._saved = -1
@@ -98,6 +98,9 @@ class RouteService:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"rib-{group.name}", daemon=True)
         self._writer = ThreadPoolExecutor(1, f"rib-{group.name}-sinks")
+        # Neither waits for the other: the state store and a sink are seldom away together.
+        self._saver = ThreadPoolExecutor(1, f"rib-{group.name}-state")
+        self._saving: Future[None] | None = None
         self._written: Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._snapshot: Snapshot | None = None
@@ -114,8 +117,8 @@ class RouteService:
     # -- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Load the kernels and the routes of before, then open the listeners. Raises ListenError,
-        and OSError for a state path that cannot be read.
+        """Load the kernels and the routes of before, then open the listeners; waits for a state
+        store that is away. Raises ListenError.
         """
         snapshot_of(self._program)
         self._restore()
@@ -133,6 +136,7 @@ class RouteService:
         self.ask(lambda: self._close(communication), STOP_SECONDS)
         self._writer.submit(self._store)
         self._writer.shutdown()
+        self._saver.shutdown()
         self._collector.close_streams()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_SECONDS)
@@ -163,8 +167,10 @@ class RouteService:
     def _restore(self) -> None:
         """Have the routes that were there when the group ended, or was ended."""
         try:
-            if (state := self._kept.load()) is not None:
+            state = patiently(f"rib {self.group.name}", self._kept.load)
+            if state is not None:
                 self._restored = restore(self._collector.rib, state)
+                self._history.note(state[0].get("at", 0))
         except CheckpointError as error:
             aside = self._kept.set_aside()
             self._failed(error)
@@ -197,7 +203,7 @@ class RouteService:
     async def _close(self, communication: str) -> None:
         for task in self._tasks:
             task.cancel()
-        self._save()  # before sessions end, and their routes with them
+        self._save(final=True)  # before sessions end, and their routes with them
         if self._bgp is not None:
             await self._bgp.stop(communication)
         if self._bmp is not None:
@@ -244,12 +250,16 @@ class RouteService:
         self._publishes += 1
         self._publish_seconds += time.thread_time() - began
 
-    def _save(self) -> None:
+    def _save(self, *, final: bool = False) -> None:
         """Copy the routes if they have changed since, and have them written."""
         generation = self._collector.rib.generation
-        if generation != self._saved:
+        busy = self._saving is not None and not self._saving.done()
+        if generation != self._saved and (final or not busy):
             self._saved = generation
-            self._writer.submit(self._write, saved(self._collector.rib), self._clock())
+            now_ns = self._clock()
+            self._saving = self._saver.submit(
+                self._write, saved(self._collector.rib, now_ns), now_ns
+            )
 
     def _write(self, state: State, now_ns: int) -> None:
         try:

@@ -49,5 +49,18 @@ def _tcp_address(value: str) -> str:
     return value
 
 
+def _udp_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        port, host = url.port, url.hostname
+        ipaddress.ip_address((host or "").split("%")[0])
+    except ValueError:
+        port = None
+    if port is None or urlsplit(value).scheme != "udp":
+        raise ValueError("udp://ADDRESS:PORT, such as udp://[::]:2055")
+    return value
+
+
 Prefix = Annotated[str, AfterValidator(_prefix)]
 TcpAddress = Annotated[str, AfterValidator(_tcp_address)]
+UdpUrl = Annotated[str, AfterValidator(_udp_url)]

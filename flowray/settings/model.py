@@ -4,14 +4,13 @@ it does.
 
 from __future__ import annotations
 
-import ipaddress
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     ValidationInfo,
@@ -19,31 +18,10 @@ from pydantic import (
     model_validator,
 )
 
-from flowray.settings.base import Model, Name, Prefix, misplaced
+from flowray.settings.base import Model, Name, Prefix, UdpUrl, misplaced
+from flowray.settings.cluster import Cluster
 from flowray.settings.quantities import Duration, Octets
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
-
-
-def _udp_url(value: str) -> str:
-    try:
-        url = urlsplit(value)
-        port, host = url.port, url.hostname
-        ipaddress.ip_address((host or "").split("%")[0])
-    except ValueError:
-        port = None
-    if port is None or urlsplit(value).scheme != "udp":
-        raise ValueError("udp://ADDRESS:PORT, such as udp://[::]:2055")
-    return value
-
-
-def _shards(value: Any) -> Any:
-    # Before the union is tried: its errors are told at places that no configuration has.
-    if value != "auto" and (type(value) is not int or value < 1):
-        raise ValueError("auto, or a number from 1 on")
-    return value
-
-
-UdpUrl = Annotated[str, AfterValidator(_udp_url)]
 
 
 class Listen(Model):
@@ -168,21 +146,34 @@ class FileSink(Model):
     append: bool = False
 
 
+def _location(value: Any) -> str:
+    text = str(value) if isinstance(value, Path) else value
+    if not isinstance(text, str) or not text:
+        raise ValueError("a local directory, or a URI such as s3://bucket/prefix?region=eu-west-1")
+    if "://" in text:
+        from flowray.filesystems import check_uri
+
+        check_uri(text)
+    return text
+
+
+Location = Annotated[str, BeforeValidator(_location)]
+"""A local directory, or a URI of pyarrow.fs."""
+
+
 class State(Model):
     """Where checkpoints and templates are kept."""
 
-    path: Path = Path("data/state")
+    path: Location = "data/state"
     checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
 
-
-class Cluster(Model):
-    """How the work is spread over Ray actors."""
-
-    shards: Annotated[int | Literal["auto"], BeforeValidator(_shards)] = "auto"
-    hand_over: Annotated[Duration, Field(ge=1_000_000)] = 1_000_000_000
-    shard_memory: Octets = 1 << 30
-    object_store: Octets = 256 << 20
-    dashboard: bool = True
+    @property
+    def local(self) -> Path:
+        """A directory of this machine for what is about this machine: `path` if it is local."""
+        if "://" not in self.path:
+            return Path(self.path).expanduser()
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - raises nothing
+        return Path(home) / "flowray" / hashlib.sha256(self.path.encode()).hexdigest()[:16]
 
 
 class Settings(Model):
@@ -207,10 +198,12 @@ class Settings(Model):
 
     @property
     def route_groups(self) -> list[RouteGroup]:
-        """Those that are configured, or the one of `listen`, or none where nothing listens."""
+        """Those that are configured, in their parts, or the one of `listen`, or none where nothing
+        listens.
+        """
         bgp, bmp = self.listen.bgp, self.listen.bmp
         if self.routes.groups or (bgp is None and bmp is None):
-            return self.routes.groups
+            return [part for group in self.routes.groups for part in group.divided()]
         places = {
             "bgp": None if bgp is None else bgp.address,
             "bmp": None if bmp is None else bmp.address,
@@ -220,12 +213,18 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _grouped(self) -> Settings:
-        names = [group.name for group in self.routes.groups]
+        names: set[str] = set()
         taken: set[str] = set()
         for i, group in enumerate(self.routes.groups):
             place = f"routes.groups[{i}]"
-            if group.name in names[:i]:
+            divided = {part.name for part in group.divided()}
+            if names & divided:
                 raise misplaced(f"{place}.name", repr(group.name), "a name that no group has yet")
+            names |= divided
+            proxied = self.listen.bmp is not None and self.listen.bmp.proxy_protocol
+            if group.parts > 1 and group.bmp is not None and proxied:
+                allowed = "1 with listen.bmp.proxy_protocol: all routers have the proxy's address"
+                raise misplaced(f"{place}.parts", str(group.parts), allowed)
             for protocol in ("bgp", "bmp"):
                 address = getattr(group, protocol)
                 if address is None:
@@ -236,7 +235,7 @@ class Settings(Model):
                 if address in taken and not address.endswith(":0"):
                     raise misplaced(where, address, "an address that no other group listens on")
                 taken.add(address)
-            if (address := group.looking_glass) is not None:
+            for address in filter(None, (part.looking_glass for part in group.divided())):
                 if address in taken and not address.endswith(":0"):
                     where = f"{place}.looking_glass"
                     raise misplaced(where, address, "an address that no other group listens on")

@@ -8,7 +8,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from flowray.rib.peers import PolicyView
 from flowray.settings.base import Model, Name, Prefix, TcpAddress, misplaced
@@ -198,6 +198,31 @@ class RouteGroup(Model):
     bgp: TcpAddress | None = None
     bmp: TcpAddress | None = None
     looking_glass: TcpAddress | None = None
+    labels: dict[str, str] = {}
+    parts: int = Field(default=1, ge=1, le=64)
+    _part: int = PrivateAttr(default=0)
+
+    @property
+    def part(self) -> int:
+        """Which of its parts this is, from 0 on."""
+        return self._part
+
+    def divided(self) -> list[RouteGroup]:
+        """What is an actor each: the group itself, or its parts, NAME-0 and so on, which share
+        addresses but have looking glasses on ports of their own, one after the other.
+        """
+        if self.parts == 1:
+            return [self]
+        return [self._divided(part) for part in range(self.parts)]
+
+    def _divided(self, part: int) -> RouteGroup:
+        glass = self.looking_glass
+        if glass is not None:
+            host, _, port = glass.rpartition(":")
+            glass = f"{host}:{int(port) + part}"
+        one = self.model_copy(update={"name": f"{self.name}-{part}", "looking_glass": glass})
+        one._part = part  # noqa: SLF001 - its own class
+        return one
 
 
 class RouteHistory(Model):

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-__all__ = ["append_once", "sync_directory"]
+from flowray.filesystems import sync_directory
+
+__all__ = ["append_once"]
 
 _KEPT: Final = 4096
 """Commits that are remembered. Only the last few are repeated, by a caller that was not told."""
@@ -110,12 +112,3 @@ class _Journal:
             file.write(b"\n" + json.dumps(entry).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

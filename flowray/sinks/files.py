@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posixpath
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +21,8 @@ from pyarrow import fs
 
 from flowray.errors import ConfigError
 from flowray.field import Field
-from flowray.sinks.append import append_once, sync_directory
+from flowray.filesystems import aside_name, filesystem_of, put_object, sync_directory
+from flowray.sinks.append import append_once
 from flowray.sinks.base import Commit, SinkError
 from flowray.sinks.buffers import dense, from_numpy, null_mask
 from flowray.sinks.encoding import Encoding
@@ -33,9 +32,6 @@ from flowray.sinks.render import of_streams, render, render_batches
 from flowray.sinks.warmup import made_up_row
 
 __all__ = ["FileKind", "FileSink", "OneFileSink"]
-
-_PUBLISH_ON_CLOSE: Final = frozenset({"s3", "gcs", "abfs"})
-"""File systems whose objects appear when their stream is closed: nothing to move."""
 
 Part = tuple[dict[str, str], Iterable[pa.RecordBatch]]
 """Safe values of the split fields by name in the template, and the rows that have them."""
@@ -181,16 +177,7 @@ class FileSink:
         # In memory first: a stream that fails half-way would publish what it has when it is closed.
         content = pa.BufferOutputStream()
         write(content)
-        if self._fs.type_name in _PUBLISH_ON_CLOSE:
-            with self._fs.open_output_stream(path) as stream:
-                stream.write(content.getvalue())
-            return
-        directory, name = posixpath.split(path)
-        self._fs.create_dir(directory, recursive=True)
-        aside = posixpath.join(directory, _aside(name))
-        with self._fs.open_output_stream(aside) as stream:
-            stream.write(content.getvalue())
-        _move(self._fs, aside, path)
+        put_object(self._fs, path, content.getvalue())
 
 
 class OneFileSink:
@@ -207,7 +194,7 @@ class OneFileSink:
         self._path = path
         self._fields = list(fields)
         self._encoding = _for_kind(encoding or Encoding(), kind, self._fields)
-        self._aside = path.with_name(_aside(path.name))
+        self._aside = path.with_name(aside_name(path.name))
         self._done: set[str] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -311,7 +298,7 @@ def _locate(
     # Braces may not stand in a URI, so only what comes before them is handed over as one.
     root = path.partition("{")[0].rpartition("/")[0]
     try:
-        found, base = fs.FileSystem.from_uri(f"{root}{question}{query}")
+        found, base = filesystem_of(f"{root}{question}{query}")
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _bad(repr(path), f"a local path or a URI that can be reached ({error})") from error
     return found, base.rstrip("/") + path[len(root) :]
@@ -319,7 +306,7 @@ def _locate(
 
 def _put_local(path: Path, write: Callable[[Any], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(_aside(path.name))
+    aside = path.with_name(aside_name(path.name))
     try:
         with aside.open("wb") as file:
             write(file)
@@ -331,22 +318,8 @@ def _put_local(path: Path, write: Callable[[Any], None]) -> None:
     sync_directory(path.parent)
 
 
-def _aside(name: str) -> str:
-    """A name in the same directory that no reader takes for data and no other writer uses."""
-    return f".{name[:200]}.{uuid.uuid4().hex}.tmp"
-
-
-def _move(filesystem: fs.FileSystem, source: str, target: str) -> None:
-    try:
-        filesystem.move(source, target)
-    except OSError:
-        # HDFS does not replace on rename; the target can only be an earlier copy of the same rows.
-        filesystem.delete_file(target)
-        filesystem.move(source, target)
-
-
 def _link(link: Path, target: Path) -> None:
-    aside = link.with_name(_aside(link.name))
+    aside = link.with_name(aside_name(link.name))
     aside.symlink_to(os.path.relpath(target, link.parent))
     aside.replace(link)
 

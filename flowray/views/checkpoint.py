@@ -1,6 +1,6 @@
-"""Checkpoints: what an aggregator knows, in one file that is replaced as a whole.
+"""Checkpoints: what an aggregator knows, in one object of the store, replaced as a whole.
 
-A file is: the magic, the octets of the description (uint64, little endian), the description (JSON),
+It is: the magic, the octets of the description (uint64, little endian), the description (JSON),
 the tables as Arrow IPC streams one after another, and the CRC-32 of all that (uint32, little
 endian).
 """
@@ -8,15 +8,14 @@ endian).
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from flowray.errors import FlowrayError
+from flowray.state.store import Store
 
 MAGIC = b"flowray\x01"
 _LENGTH = struct.Struct("<Q")
@@ -30,27 +29,8 @@ class CheckpointError(FlowrayError):
     """A checkpoint that cannot be read."""
 
 
-def replace_file(path: Path, content: bytes | pa.Buffer) -> None:
-    """Give a file new content, all or nothing, also if power fails. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def encode(state: State) -> bytes:
-    """A state as the octets of a file."""
+    """A state as octets."""
     description, tables = state
     streams = {name: _stream(table) for name, table in tables.items()}
     header = json.dumps(
@@ -71,7 +51,7 @@ def _stream(table: pa.Table) -> pa.Buffer:
 
 
 def decode(content: bytes) -> State:
-    """The state in the octets of a file. Raises CheckpointError."""
+    """The state in octets. Raises CheckpointError."""
     if not content.startswith(MAGIC):
         raise CheckpointError("no checkpoint")
     body, check = content[: -_SUM.size], content[-_SUM.size :]
@@ -90,30 +70,34 @@ def decode(content: bytes) -> State:
 
 
 class Checkpoint:
-    """The checkpoint of one aggregator."""
+    """One state in a store: an aggregator's, a RIB's."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self.name = name
 
     def store(self, state: State) -> int:
         """Replace the checkpoint; octets written. Raises OSError."""
         content = encode(state)
-        replace_file(self.path, content)
+        self._store.replace(self.name, content)
         return len(content)
 
     def load(self) -> State | None:
         """What was stored last, None if nothing was. Raises CheckpointError, OSError."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
+        content = self._store.read(self.name)
+        if content is None:
             return None
         try:
             return decode(content)
         except (ValueError, KeyError, struct.error, pa.ArrowException) as error:
-            raise CheckpointError(f"{self.path}: {error}") from error
+            raise CheckpointError(f"{self}: {error}") from error
 
-    def set_aside(self) -> Path:
-        """Move a checkpoint that cannot be used out of the way; where it is now."""
-        aside = self.path.with_suffix(".unusable")
-        self.path.replace(aside)
-        return aside
+    def __str__(self) -> str:
+        return f"{self._store}/{self.name}"
+
+    def set_aside(self) -> str:
+        """Move a checkpoint that cannot be used out of the way; where it is now. Raises OSError."""
+        aside = f"{self.name.rpartition('.')[0] or self.name}.unusable"
+        self._store.copy(self.name, aside)
+        self._store.delete(self.name)
+        return f"{self._store}/{aside}"

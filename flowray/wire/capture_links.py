@@ -7,15 +7,19 @@ from typing import Literal
 __all__ = ["LINKS", "interface_row"]
 
 # Link type (https://www.tcpdump.org/linktypes.html): position of the EtherType (-1 none, -2 a BSD
-# address family), length of the link header.
+# address family, -3 PPP, -4 Juniper's header before Ethernet), length of the link header, the
+# least for the last two.
 LINKS = {
     0: (-2, 4),  # NULL
     1: (12, 14),  # ETHERNET
+    9: (-3, 1),  # PPP
     12: (-1, 0),  # raw IP, as numbered by most BSDs
     14: (-1, 0),  # raw IP, as numbered by OpenBSD
+    50: (-3, 1),  # PPP_HDLC
     101: (-1, 0),  # RAW
     108: (-2, 4),  # LOOP
     113: (14, 16),  # LINUX_SLL
+    178: (-4, 4),  # JUNIPER_ETHER
     228: (-1, 0),  # IPV4
     229: (-1, 0),  # IPV6
     276: (0, 20),  # LINUX_SLL2

@@ -104,13 +104,53 @@ def _u64(data: NDArray[np.uint8], at: Int) -> np.uint64:
 
 
 @njit(nogil=True, cache=True)
+def _behind_ppp(data: NDArray[np.uint8], at: Int, end: Int) -> tuple[Int, Int]:
+    """As `_network_layer`, for PPP (RFC 1661), in HDLC-like framing (RFC 1662) or not; the protocol
+    may be compressed to one octet.
+    """
+    if at + 2 <= end and data[at] == 0xFF and data[at + 1] == 0x03:
+        at += 2
+    if at < end and data[at] & 1:
+        protocol: Int = np.int64(data[at])
+        at += 1
+    elif at + 2 <= end:
+        protocol = _u16(data, at)
+        at += 2
+    else:
+        return MALFORMED, 0
+    return (DATAGRAM, at) if protocol == 0x21 or protocol == 0x57 else (NOT_UDP, 0)
+
+
+@njit(nogil=True, cache=True)
+def _behind_juniper(data: NDArray[np.uint8], at: Int, end: Int) -> tuple[Int, Int, Int]:
+    """(outcome, position, whether an Ethernet header follows) behind Juniper's header of captured
+    packets: "MGC", flags, and extensions behind their length in two octets if flag 0x80 is set.
+
+    Flag 0x02: no link header was captured; four octets stand before the IP header.
+    """
+    if data[at] != 0x4D or data[at + 1] != 0x47 or data[at + 2] != 0x43:
+        return MALFORMED, 0, 0
+    flags = data[at + 3]
+    at += 4
+    if flags & 0x80:
+        if at + 2 > end:
+            return MALFORMED, 0, 0
+        at += 2 + _u16(data, at)
+    behind = at + (4 if flags & 0x02 else 14)
+    if behind > end:
+        return MALFORMED, 0, 0
+    return DATAGRAM, (behind if flags & 0x02 else at), np.int64(not flags & 0x02)
+
+
+@njit(nogil=True, cache=True)
 def _network_layer(
     data: NDArray[np.uint8], start: Int, end: Int, type_at: Int, header: Int
 ) -> tuple[Int, Int]:
     """Outcome and position of the IP header of a frame; FRAGMENT is never the outcome here.
 
-    `type_at` is where the EtherType stands: -1 there is none, -2 a BSD address family instead.
-    `header` is the length of the link header, -1 for a link type that is not understood.
+    `type_at` is where the EtherType stands: -1 there is none, -2 a BSD address family instead, -3
+    PPP, -4 Juniper's header before Ethernet. `header` is the length of the link header, the least
+    for the last two, -1 for a link type that is not understood.
     VLAN tags (IEEE 802.1Q, 802.1ad, and 0x9100 of old) are skipped, however many.
     """
     if header < 0:
@@ -118,6 +158,14 @@ def _network_layer(
     at = start + header
     if at > end:
         return MALFORMED, 0
+    if type_at == -3:
+        return _behind_ppp(data, start, end)
+    if type_at == -4:
+        outcome, at, ethernet = _behind_juniper(data, start, end)
+        if outcome != DATAGRAM or not ethernet:
+            return outcome, at
+        start = at
+        at, type_at = start + 14, 12
     if type_at == -2:
         # The family is in the byte order of the capturing machine; its number varies by system.
         family = min(u32(data, start, 0), u32(data, start, 1))

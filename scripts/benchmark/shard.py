@@ -17,6 +17,7 @@ from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import KnowledgeStore
 from flowray.ingest.shard import Shard
 from flowray.sinks.opening import open_sinks
+from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.view import Partial
 
@@ -50,8 +51,6 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     program = load_program(Path(sys.argv[1]))
-    folder = program.settings.state.path
-    folder.mkdir(parents=True, exist_ok=True)
     aggregations = [
         Aggregation(plan, open_sinks(program, plan.name), partition)
         for plan in program.views
@@ -59,7 +58,7 @@ def main() -> None:
     ]
     for aggregation in aggregations:
         aggregation.expect(["bench"])
-    store = KnowledgeStore(folder / "templates.jsonl")
+    store = KnowledgeStore(open_store(program.settings.state.path))
     shard = Shard(program, "bench", Background(aggregations), store)
     shard.start()
     while not stop.wait(LOOK_SECONDS):

@@ -15,6 +15,7 @@ from flowray.rib.glass_answers import Answers
 from flowray.rib.glass_server import GlassServer
 from flowray.rib.restore import saved
 from flowray.rib.rib import Rib
+from flowray.state.store import open_store
 from flowray.views.checkpoint import Checkpoint
 from tests.rib.tables import RibThread, bgp_peer, bmp_peer, feed
 from tests.wire.bgp import encode as e
@@ -187,7 +188,7 @@ def test_files_are_asked(flowray: Flowray, tmp_path: Path) -> None:
     rib = Rib()
     fill(rib)
     kept = tmp_path / "saved.bin"
-    Checkpoint(kept).store(saved(rib))
+    Checkpoint(open_store(tmp_path), kept.name).store(saved(rib))
     rows = read(flowray("routes", "--file", str(kept), "--json")[1])
     assert len(rows) == 4
     assert not any("stale" in row for row in rows)

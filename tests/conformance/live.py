@@ -29,6 +29,7 @@ from flowray.rib.snapshot import Snapshot
 from flowray.rib.streams import Stream
 from flowray.settings.compile import Program
 from flowray.sinks.base import Commit
+from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation
 from flowray.wire.packets import Exporters, PacketBatch, address_text
 from flowray.wire.pcap import merge_captures
@@ -123,7 +124,7 @@ class LiveDriver(Driver):
     def _start_shard(self, program: Program) -> None:
         self._aggregation = Aggregation(program.views[0], [self.sinks[VIEW]])
         self._aggregation.expect(["s"])
-        store = KnowledgeStore(self.directory / "templates.jsonl")
+        store = KnowledgeStore(open_store(self.directory))
         self.stack.callback(store.close)
         self.shard = Shard(
             program, "s", LocalTransport([self._aggregation]), store, routes=self,

@@ -16,6 +16,7 @@ from flowray.ingest.shard import Shard
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import parse_settings
 from flowray.sinks.base import MemorySink
+from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation
 from flowray.views.checkpoint import Checkpoint
 
@@ -42,9 +43,15 @@ def generated(
     return specs, batches, Truth.joined(truth)
 
 
-def send(port: int, specs: Sequence[ExporterSpec], batches: Batches, rate: float = 5000) -> int:
+def send(
+    port: int,
+    specs: Sequence[ExporterSpec],
+    batches: Batches,
+    rate: float = 5000,
+    host: str = "127.0.0.1",
+) -> int:
     """Send all from the exporters' addresses; the number of datagrams."""
-    with Sender("127.0.0.1", port, [spec.address for spec in specs]) as sender:
+    with Sender(host, port, [spec.address for spec in specs]) as sender:
         return sum(
             sender.send(payloads, exporter=index, rate=rate).sent for _, index, payloads in batches
         )
@@ -71,7 +78,7 @@ class Rig:
         self.path = path
         self.program = compile_settings(parse_settings(content, "test"), "test")
         self.sinks = {plan.name: MemorySink() for plan in self.program.views}
-        self.store = KnowledgeStore(path / "templates.jsonl")
+        self.store = KnowledgeStore(open_store(path))
         self.transport = LocalTransport(())
         self.shards: list[Shard] = []
         self.drained: list[dict[str, Any]] = []
@@ -81,7 +88,7 @@ class Rig:
         """Start the aggregators, from their checkpoints if there are some."""
         for plan in self.program.views:
             for p in range(plan.partitions):
-                checkpoint = Checkpoint(self.path / f"{plan.name}-{p}")
+                checkpoint = Checkpoint(open_store(self.path), f"{plan.name}-{p}")
                 sinks = [self.sinks[plan.name]]
                 made = Aggregation(plan, sinks, p, checkpoint=checkpoint, interval_ns=1 << 60)
                 made.expect([shard.name for shard in self.shards])

@@ -1,13 +1,14 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pytest
 
 from flowray.ingest.decode import Learned
-from flowray.ingest.knowledge import Entry, KnowledgeStore, from_entry, to_entry
+from flowray.ingest.knowledge import MOST_SEGMENTS, Entry, KnowledgeStore, from_entry, to_entry
 from flowray.ingest.options import Topic
 from flowray.ingest.templates import TemplateKey
+from flowray.state.store import open_store
 from flowray.wire.flow.template import VARIABLE, Template, TemplateField
 
 Open: TypeAlias = Callable[..., KnowledgeStore]
@@ -25,17 +26,9 @@ def fact(number: int = 1, value: int | bytes = 1000, at: int = 1) -> Entry:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
+def opened(tmp_path: Path) -> Open:
     """Open the store of this test, any number of times."""
-    stores: list[KnowledgeStore] = []
-
-    def open_store(**options: Any) -> KnowledgeStore:
-        stores.append(KnowledgeStore(tmp_path / "t.jsonl", **options))
-        return stores[-1]
-
-    yield open_store
-    for store in stores:
-        store.close()
+    return lambda **options: KnowledgeStore(open_store(tmp_path), "t", **options)
 
 
 def test_entries_come_back_as_they_were() -> None:
@@ -74,22 +67,19 @@ def test_a_store_that_came_back_knows_all_and_says_so(opened: Open) -> None:
     store = opened(clock=lambda: next(times))
     store.publish([template(256), fact(1)])
     known = store.since("", 0)[:2]
-    store.close()
     back = opened(clock=lambda: next(times))
     assert back.since(*known)[2] == [template(256), fact(1)]
     assert back.since(*known)[0] != known[0]
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path, opened: Open) -> None:
-    path = tmp_path / "t.jsonl"
     store = opened()
     store.publish([template(256), template(257)])
-    store.close()
+    (path,) = (tmp_path / "t").iterdir()
     path.write_bytes(path.read_bytes()[:-9])
     back = opened()
     assert back.entries() == [template(256)]
     back.publish([template(258)])
-    back.close()
     assert opened().entries() == [template(256), template(258)]
 
 
@@ -103,9 +93,10 @@ def test_the_store_is_bounded(opened: Open) -> None:
 
 
 def test_the_file_does_not_grow_with_repetition(tmp_path: Path, opened: Open) -> None:
-    path = tmp_path / "t.jsonl"
     store = opened()
     for at in range(3000):
         store.publish([fact(at=at)])
-    assert path.stat().st_size < 1200 * 120
+    files = [*tmp_path.glob("t.jsonl"), *tmp_path.glob("t/*")]
+    assert len(files) <= MOST_SEGMENTS + 1
+    assert sum(file.stat().st_size for file in files) < 1200 * 120
     assert opened().entries() == [fact(at=2999)]

@@ -28,6 +28,7 @@ from flowray.settings.compile import Program, compile_settings
 from flowray.settings.load import parse_settings
 from flowray.sinks.base import MemorySink
 from flowray.sinks.render import render
+from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation
 from flowray.wire.pcap import PcapWriter
 
@@ -149,7 +150,7 @@ def listening(folder: Path, **decode: object) -> Iterator[Live]:
     sink = MemorySink()
     aggregation = Aggregation(program.views[0], [sink])
     aggregation.expect(["s"])
-    store = KnowledgeStore(folder / "templates.jsonl")
+    store = KnowledgeStore(open_store(folder))
     shard = Shard(program, "s", LocalTransport([aggregation]), store)
     shard.start()
     try:

@@ -118,3 +118,24 @@ def test_an_address_that_becomes_free(caplog: pytest.LogCaptureFixture) -> None:
     second.close()
     second.open()
     assert first.status()["port"] == port
+
+
+def test_states_of_validation(tmp_path: Path) -> None:
+    file = tmp_path / "roas.json"
+    file.write_text('{"roas": [{"asn": 64500, "prefix": "203.0.113.0/24"}]}')
+    of = program(tmp_path, looking_glass=ANYWHERE, rpki={"roas": str(file)})
+    with group(of) as g, connect(g) as channel, Router(g.port("bgp")) as router:
+        router.establish()
+        router.announce(["203.0.113.0/24", "198.51.100.0/24"], 65551, 64500)
+        router.announce(["203.0.113.0/25"], 65551, 64500)
+        router.announce(["203.0.113.0/26"], 65551, 64501)
+        stub = RibStub(channel)
+        wait_for(lambda: len(prefixes(stub)) == 4, "routes")
+        answers = stub.Routes(pb.RoutesRequest(), timeout=PATIENCE_S)
+        told = {route.ip_prefix: route.roa for answer in answers for route in answer.routes}
+    assert told == {
+        "203.0.113.0/24": "v",
+        "198.51.100.0/24": "u",
+        "203.0.113.0/25": "i",
+        "203.0.113.0/26": "i",
+    }

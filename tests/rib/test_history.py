@@ -11,6 +11,7 @@ from flowray.rib.looking_glass import answer
 from flowray.rib.restore import saved
 from flowray.rib.rib import Rib
 from flowray.rib.route_query import QueryError, RouteQuery
+from flowray.state.store import open_store
 from flowray.views.checkpoint import Checkpoint
 from tests.rib.tables import bgp_peer, feed
 from tests.wire.bgp import encode as e
@@ -25,13 +26,14 @@ def save(path: Path, *prefixes: str) -> Path:
     rib = Rib()
     nlri = b"".join(map(e.prefix, prefixes))
     feed(rib, rib.open(bgp_peer()), e.update(attributes=e.usual(64496), nlri=nlri))
-    Checkpoint(path).store(saved(rib))
+    Checkpoint(open_store(path.parent), path.name).store(saved(rib))
     return path
 
 
 def history(folder: Path, keep: int = 3) -> TableHistory:
-    saved_last = folder / "saved.bin"
-    return TableHistory(saved_last, folder / "history", HOUR, keep, lambda: START + 10 * HOUR)
+    store = open_store(folder)
+    saved_last = Checkpoint(store, "saved.bin")
+    return TableHistory(saved_last, store, "history", HOUR, keep, lambda: START + 10 * HOUR)
 
 
 def routes_at(kept: TableHistory, time: str) -> int:

@@ -86,7 +86,7 @@ def test_default_file_shows_every_option_with_its_default() -> None:
         ),
         (
             {"cluster": {"shards": 0}, "views": [{"name": "a", "keys": ["proto"]}]},
-            "f: cluster.shards: found 0, allowed auto, or a number from 1 on",
+            "f: cluster.shards: found 0, allowed auto, a number from 1 on, or {min: 1, max: 4}",
         ),
     ],
 )

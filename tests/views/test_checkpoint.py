@@ -9,6 +9,7 @@ from flowray.ingest.ledger import ViewAccount
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import parse_settings
 from flowray.sinks.base import Commit, MemorySink, SinkError
+from flowray.state.store import open_store
 from flowray.views.aggregate import END_OF_INPUT
 from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.checkpoint import Checkpoint, CheckpointError, decode, encode
@@ -49,7 +50,7 @@ class Rig:
         self.now = START
         self.view = view or plan()
         self.sink = sink or MemorySink()
-        self.checkpoint = Checkpoint(path / "c")
+        self.checkpoint = Checkpoint(open_store(path), "c")
         self.start()
 
     def start(self) -> None:
@@ -104,7 +105,7 @@ def test_one_flipped_bit_is_told() -> None:
 
 
 def test_a_checkpoint_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(tmp_path / "deep" / "c")
+    checkpoint = Checkpoint(open_store(tmp_path), "deep/c")
     assert checkpoint.load() is None
     checkpoint.store(({"n": 1}, {}))
     checkpoint.store(({"n": 2}, {"t": rows(1)}))
@@ -113,7 +114,7 @@ def test_a_checkpoint_is_replaced_as_a_whole(tmp_path: Path) -> None:
     description, tables = stored
     assert description == {"n": 2}
     assert tables["t"].num_rows == 1
-    assert [p.name for p in checkpoint.path.parent.iterdir()] == ["c"]
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["c"]
 
 
 def test_a_lost_aggregator_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_a_checkpoint_of_another_view_is_set_aside(tmp_path: Path) -> None:
     rig.start()
     assert not rig.aggregation.restored
     assert "another form" in rig.aggregation.last_error
-    assert rig.checkpoint.path.with_suffix(".unusable").exists()
+    assert (tmp_path / "c.unusable").exists()
 
 
 def test_views_without_a_window_commit_each_partial_once(tmp_path: Path) -> None:

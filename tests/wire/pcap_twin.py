@@ -7,7 +7,8 @@ import struct
 from dataclasses import dataclass
 
 ETHERNET, NULL, LOOP, RAW, SLL, SLL2 = 1, 0, 108, 101, 113, 276
-LINKS = (ETHERNET, NULL, LOOP, RAW, SLL, SLL2, 12, 14, 228, 229)
+PPP, PPP_HDLC, JUNIPER = 9, 50, 178
+LINKS = (ETHERNET, NULL, LOOP, RAW, SLL, SLL2, 12, 14, 228, 229, PPP, PPP_HDLC, JUNIPER)
 
 
 # ------------------------------------------------------------------------------------- building
@@ -91,6 +92,14 @@ def frame(packet: bytes, link: int, vlans: tuple[int, ...] = ()) -> bytes:
         return struct.pack("<I", 30 if kind == 0x86DD else 2) + packet
     if link == LOOP:
         return struct.pack(">I", 24 if kind == 0x86DD else 2) + packet
+    if link == PPP:
+        return (b"\x57" if kind == 0x86DD else b"\x21") + packet
+    if link == PPP_HDLC:
+        return b"\xff\x03\x00" + (b"\x57" if kind == 0x86DD else b"\x21") + packet
+    if link == JUNIPER and vlans:
+        return b"MGC\x80\x00\x03abc" + bytes(12) + first + tags + packet
+    if link == JUNIPER:
+        return b"MGC\x02" + bytes(4) + packet
     return packet
 
 
@@ -189,6 +198,22 @@ def _link(data: bytes, link: int, wire: int, tcp_ports: frozenset[int]) -> Found
         if not family & {2, 10, 24, 28, 30}:
             return "not_udp"
         return _ip(data[4:], wire - 4, tcp_ports)
+    if link in {PPP, PPP_HDLC}:
+        rest = data.removeprefix(b"\xff\x03")
+        size = 1 if rest[0] & 1 else 2
+        if len(rest) < size:
+            return "malformed"
+        if int.from_bytes(rest[:size]) not in {0x21, 0x57}:
+            return "not_udp"
+        rest = rest[size:]
+        return _ip(rest, wire - (len(data) - len(rest)), tcp_ports)
+    if link == JUNIPER:
+        if data[:3] != b"MGC":
+            return "malformed"
+        at = 6 + struct.unpack(">H", data[4:6])[0] if data[3] & 0x80 else 4
+        if data[3] & 0x02:
+            return _ip(data[at + 4 :], wire - at - 4, tcp_ports)
+        return _link(data[at:], ETHERNET, wire - at, tcp_ports)
     if link not in {ETHERNET, SLL, SLL2}:
         return _ip(data, wire, tcp_ports)
     at, header = {ETHERNET: (12, 14), SLL: (14, 16), SLL2: (0, 20)}[link]

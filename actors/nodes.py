@@ -1,0 +1,92 @@
+"""The nodes of the Ray cluster as they are now: one look at a time, taken by the supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.plan import Plan
+from flowray.fleet.placement import Node, Site, sites
+
+INGEST_RESOURCE = "ingest"
+HEAD_RESOURCE = "node:__internal_head__"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Nodes that are alive, by id; those that collect, by name; what is missing, a line each; ids
+    of nodes that are to be emptied.
+    """
+
+    nodes: Mapping[str, Node]
+    sites: Mapping[str, Site]
+    missing: tuple[str, ...] = ()
+    leaving: frozenset[str] = frozenset()
+
+    def named(self, name: str) -> Node | None:
+        """The node of a name, if it is alive."""
+        return next((node for node in self.nodes.values() if node.name == name), None)
+
+
+class Nodes:
+    """Keeps the names of nodes: each has its own, whatever becomes of the others."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def survey(self, plan: Plan, drained: set[str]) -> Survey:
+        """Look at the cluster. `drained`: ids of nodes that the operator wants empty."""
+        nodes = self._alive()
+        cluster, listen = plan.settings.cluster, plan.settings.listen
+        found, missing = sites(list(nodes.values()), cluster, listen.flows, plan.shards)
+        leaving = (drained | _drained_by_ray()) & nodes.keys()
+        return Survey(nodes, found, tuple(missing), frozenset(leaving))
+
+    def _alive(self) -> dict[str, Node]:
+        listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        alive = {str(node["NodeID"]): node for node in listed if node["Alive"]}
+        for gone in self._names.keys() - alive.keys():
+            del self._names[gone]
+        for node_id in sorted(alive):
+            if node_id not in self._names:
+                name = str(alive[node_id]["NodeName"])
+                taken = name in self._names.values()
+                self._names[node_id] = f"{name}-{node_id[:6]}" if taken else name
+        return {node_id: self._node(node_id, alive[node_id]) for node_id in sorted(alive)}
+
+    def _node(self, node_id: str, told: dict[str, Any]) -> Node:
+        resources = told["Resources"]
+        return Node(
+            node_id,
+            self._names[node_id],
+            told["NodeManagerHostname"],
+            told["NodeManagerAddress"],
+            int(resources.get("CPU", 0)),
+            dict(told.get("Labels", {})),
+            resources.get(INGEST_RESOURCE, 0) > 0,
+            HEAD_RESOURCE in resources,
+        )
+
+
+def _drained_by_ray() -> set[str]:
+    """Nodes of which Ray said that they will go (autoscaler, preemption). The call is not public:
+    Ray Serve uses it for the same purpose.
+    """
+    client: Any = getattr(ray._private.worker.global_worker, "gcs_client")  # noqa: B009, SLF001
+    return set(client.get_draining_nodes(timeout=2))
+
+
+def on(node_id: str, *, soft: bool = False) -> NodeAffinitySchedulingStrategy:
+    """Place an actor on a node; `soft`: elsewhere if that is gone."""
+    return NodeAffinitySchedulingStrategy(node_id, soft=soft)
+
+
+def head() -> NodeAffinitySchedulingStrategy | str:
+    """Place an actor on the head of the cluster while there is one."""
+    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    heads = [n for n in listed if n["Alive"] and HEAD_RESOURCE in n["Resources"]]
+    return on(heads[0]["NodeID"], soft=True) if heads else "DEFAULT"

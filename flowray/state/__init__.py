@@ -1,0 +1,1 @@
+"""What outlives a process and a node: the state store, snapshots, outboxes of sinks."""
