@@ -59,24 +59,23 @@ def _to_narrow(field: Field, words: Words, texts: Interner) -> pa.Array[Any]:
     if field.kind is Kind.ADDRESS:
         high, low = words
         if not high.any() and (low >> np.uint64(32) == V4_MAPPED).all():
-            return _numbers(low, np.uint32)
+            addresses: pa.Array[Any] = pa.array(low.astype(np.uint32))
+            return addresses
         return _addresses(words)
     if field.kind.interned:
         ids, index = _dense(words, len(texts))
-        narrow = _numbers(index, _narrowest(len(ids)))
-        return pa.DictionaryArray.from_arrays(narrow, pa.array(texts.values(ids), pa.binary()))
-    words = _within(field, words)
-    return _numbers(words, _narrowest(int(words.max(initial=0))))
+        values = pa.array(texts.values(ids), pa.binary())
+        return pa.DictionaryArray.from_arrays(narrow(index), values)
+    return narrow(_within(field, words))
 
 
-def _numbers(values: npt.NDArray[Any], kind: npt.DTypeLike) -> pa.Array[Any]:
-    array: pa.Array[Any] = pa.array(values.astype(kind))
+def narrow(numbers: npt.NDArray[Any]) -> pa.Array[Any]:
+    """Numbers (n,), none negative, in the smallest unsigned type that holds them all."""
+    most = int(numbers.max(initial=0))
+    kinds = (np.uint8, np.uint16, np.uint32, np.uint64)
+    kind = next(kind for kind in kinds if most <= np.iinfo(kind).max)
+    array: pa.Array[Any] = pa.array(numbers.astype(kind))
     return array
-
-
-def _narrowest(most: int) -> npt.DTypeLike:
-    """The smallest unsigned type that holds a value."""
-    return next(t for t in (np.uint8, np.uint16, np.uint32, np.uint64) if most <= np.iinfo(t).max)
 
 
 def _within(field: Field, words: Words) -> Words:

@@ -24,7 +24,6 @@ from flowray.hashing import Interner
 from flowray.ingest.ledger import ViewAccount
 from flowray.sinks.base import Commit, Sink, SinkError
 from flowray.views.fold import RECORDS, Fold, partial_layout
-from flowray.views.packed import unpack
 from flowray.views.view import Partial, ViewPlan
 from flowray.views.window import OTHERS, REVISION, WINDOW, is_others, window_word
 
@@ -137,13 +136,13 @@ class Aggregator:
             return
         if not table.num_rows:
             return
-        columns, runs = unpack(table, self._layout, self._texts, self._room)
-        if runs.rows.size == 1:  # as nearly always
-            others = runs.others.astype(np.uint64)
-            self._fold_late(int(runs.start[0]), int(runs.revision[0]), columns, others)
+        columns, others = self._native(table, self._room)
+        start, revision = table[WINDOW].to_numpy(), table[REVISION].to_numpy()
+        if (start == start[0]).all() and (revision == revision[0]).all():  # as nearly always
+            if not others.any():
+                others = others[:1]
+            self._fold_late(int(start[0]), int(revision[0]), columns, others)
             return
-        start, revision = np.repeat(runs.start, runs.rows), np.repeat(runs.revision, runs.rows)
-        others = np.repeat(runs.others, runs.rows).astype(np.uint64)
         order = np.lexsort((revision, start))
         start, revision = start[order], revision[order]
         edges = np.flatnonzero((start[1:] != start[:-1]) | (revision[1:] != revision[:-1])) + 1
@@ -153,14 +152,15 @@ class Aggregator:
                 int(start[first]), int(revision[first]), columns.take(chosen), others[chosen]
             )
 
-    def _native(self, table: pa.Table) -> tuple[Columns, Words]:
-        """Rows of a stored window, and for each whether it is an others row (0 or 1)."""
-        return from_arrow(table, self._layout, self._texts), table[OTHERS].to_numpy().astype(
-            np.uint64
-        )
+    def _native(self, table: pa.Table, room: Room | None = None) -> tuple[Columns, Words]:
+        """Rows of a partial, and for each whether it is an others row (0 or 1)."""
+        columns = from_arrow(table, self._layout, self._texts, room)
+        return columns, table[OTHERS].to_numpy().astype(np.uint64)
 
     def _fold_late(self, start: int, revision: int, columns: Columns, others: Words) -> None:
-        """Fold in, as a later revision if this one was committed already."""
+        """Fold in, as a later revision if this one was committed already. `others` (n,) or, the
+        same for all, (1,).
+        """
         windows = self.plan.windows
         assert windows is not None
         told = revision

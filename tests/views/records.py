@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from flowray.arrow import to_arrow
+from flowray.arrow import from_arrow, to_arrow
 from flowray.columns import Columns, Layout
 from flowray.fields import REGISTRY
 from flowray.hashing import Interner
 from flowray.ingest.ledger import Ledger
 from flowray.views.fold import partial_layout
-from flowray.views.packed import unpack
 from flowray.views.view import Partial, View, ViewPlan
 from flowray.views.window import OTHERS, REVISION, WINDOW, Windows
 from flowray.wire.packets import Exporters
@@ -150,10 +148,10 @@ def plain(table: pa.Table, view: ViewPlan) -> pa.Table:
     if view.windows is None:
         return table
     texts = Interner()
-    columns, runs = unpack(table, partial_layout(view.keys, view.values), texts)
+    columns = from_arrow(table, partial_layout(view.keys, view.values), texts)
     wide = to_arrow(columns, columns.layout.names, texts)
-    for name, values in ((WINDOW, runs.start), (REVISION, runs.revision), (OTHERS, runs.others)):
-        wide = wide.append_column(name, pa.array(np.repeat(values, runs.rows)))
+    for name in (WINDOW, REVISION, OTHERS):
+        wide = wide.append_column(name, pa.array(table[name].to_numpy()))
     return wide
 
 

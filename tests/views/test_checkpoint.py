@@ -26,11 +26,6 @@ def plan(keys: Sequence[str] = ("src_port", "label"), **view: Any) -> ViewPlan:
 
 def rows(*ports: int, window: int = START, revision: int = 0, label: bytes = b"a") -> pa.Table:
     n = len(ports)
-
-    def all_rows(value: Any) -> Any:
-        ends = pa.array([n] if n else [], pa.int32())
-        return pa.RunEndEncodedArray.from_arrays(ends, value[: len(ends)])
-
     return pa.table(
         {
             "src_port": pa.array(ports, pa.uint16()),
@@ -39,9 +34,9 @@ def rows(*ports: int, window: int = START, revision: int = 0, label: bytes = b"a
             "bytes": pa.array([100] * n, pa.uint64()),
             "flows": pa.array([1] * n, pa.uint64()),
             "_records": pa.array([1] * n, pa.uint64()),
-            "_window": all_rows(pa.array([window], pa.int64())),
-            "_revision": all_rows(pa.array([revision], pa.uint32())),
-            "_others": all_rows(pa.array([False])),
+            "_window": pa.array([window] * n, pa.int64()),
+            "_revision": pa.array([revision] * n, pa.uint32()),
+            "_others": pa.array([False] * n),
         }
     )
 
