@@ -9,6 +9,10 @@ from typing import Any, Final
 NAMESPACE: Final = "flowray"
 TEMPLATES: Final = "templates"
 SUPERVISOR: Final = "supervisor"
+GATEWAY: Final = "gateway"
+
+READY_SERVICE: Final = "flowray.ready"
+"""Name in grpc.health.v1 of whether all of it works; the empty name says that the gateway lives."""
 
 CONTROL: Final = {"control": 4}
 """Concurrency group of the methods that look at an actor or direct it: never behind data."""

@@ -10,6 +10,7 @@ from actors.metrics import RIB, Meter
 from actors.naming import as_actor, here, rib_name
 from actors.snapshots import Parcel, SnapshotBox
 from flowray.garbage import search_seldom
+from flowray.logs import configure
 from flowray.rib.service import RouteService
 from flowray.rib.streams import Stream
 from flowray.settings.compile import compile_settings
@@ -22,6 +23,7 @@ class Rib:
 
     def __init__(self, settings: Settings, file: str, name: str) -> None:
         self._name, self._state = rib_name(name), "starting"
+        configure(self._name, settings.logs)
         program = compile_settings(settings, file)
         names = [group.name for group in settings.route_groups]
         number = names.index(name)

@@ -32,6 +32,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, not
 rib = typer.Typer(help="Look into the tables of routes.", no_args_is_help=True)
 app.add_typer(rib, name="rib")
 
+state = typer.Typer(help="Look at snapshots of the state.", no_args_is_help=True)
+app.add_typer(state, name="state")
+
 Address = Annotated[
     str | None,
     typer.Option(help="Where the looking glass answers; else as configured.", metavar="HOST:PORT"),
@@ -55,7 +58,10 @@ class Format(StrEnum):
 
 @app.command()
 def replay(
-    inputs: Annotated[list[Path], typer.Argument(help="pcap or pcapng files.", show_default=False)],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="pcap, pcapng or MRT files, or an archive.", show_default=False),
+    ],
     config: Config = None,
     out: Annotated[
         Path | None, typer.Option(help="Write every view to DIR/<view>.<format> instead.")
@@ -64,12 +70,20 @@ def replay(
     workers: Annotated[
         int, typer.Option(min=0, help="Ray actors, by exporter; 0 runs in this process.")
     ] = 0,
+    begin: Annotated[
+        str, typer.Option("--from", help="Of an archive, from this time on (UTC, or 90m ago).")
+    ] = "",
+    end: Annotated[str, typer.Option("--to", help="Of an archive, before this time.")] = "",
+    exporter: Annotated[
+        list[str] | None, typer.Option(help="Of an archive, this exporter; again: another one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run captures through the configuration on capture time: the same rows as live."""
-    from cluster.replay import run
+    """Run captures or an archive through the configuration on their time: the same rows as live."""
+    from cluster.replay import Wanted, run
 
-    run(inputs, config, out, kind.value, workers, as_json=as_json)
+    wanted = Wanted(begin, end, tuple(exporter or ()))
+    run(inputs, config, out, kind.value, workers, wanted, as_json=as_json)
 
 
 @app.command()
@@ -82,12 +96,16 @@ def up(
             " else one of its own."
         ),
     ] = None,
+    from_state: Annotated[
+        str | None,
+        typer.Option(help="Start from a snapshot: its name, latest, or where it is and its name."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start and stay until Ctrl-C or `flowray down`; then drain and print the summary."""
     from cluster.up import up as run
 
-    run(config, address, as_json=as_json)
+    run(config, address, from_state, as_json=as_json)
 
 
 @app.command()
@@ -111,6 +129,20 @@ def drain(
     from cluster.up import drain as run
 
     run(config, node, as_json=as_json)
+
+
+@app.command()
+def reload(
+    config: Config = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Have what runs go on with a changed configuration; SIGHUP to `flowray up` does it, too."""
+    from cluster.reload import reload as run
+
+    run(config, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -150,6 +182,28 @@ def ledger(config: Config = None, as_json: Json = False) -> None:
     from cluster.look import ledger as run
 
     run(config, as_json=as_json)
+
+
+@state.command("ls")
+def state_ls(config: Config = None, as_json: Json = False) -> None:
+    """List the snapshots of the state."""
+    from cluster.state import ls as run
+
+    run(config, as_json=as_json)
+
+
+@state.command("show")
+def state_show(
+    name: Annotated[str, typer.Argument(help="Name of the snapshot.")] = "latest",
+    view: Annotated[str | None, typer.Option(help="Show the rows that this view had open.")] = None,
+    n: Annotated[int, typer.Option("-n", min=0, help="Rows at most; 0: all.")] = 20,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a snapshot holds: its parts, or the open rows of a view."""
+    from cluster.state import show as run
+
+    run(config, name, view, n, as_json=as_json)
 
 
 @rib.command("peers")
@@ -276,9 +330,19 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -
 def schema(
     config: Config = None,
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/fields.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page of docs.")] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="List metrics instead.")] = False,
 ) -> None:
-    """List the fields that views may name."""
+    """List the fields that views may name, or the metrics that are exported."""
+    if metrics:
+        from cluster.metrics import markdown as metrics_page
+        from cluster.metrics import rows as metric_rows
+
+        found = metric_rows()
+        lines = "\n".join(f"{m['name']:42} {m['kind']:8} {m['description']}" for m in found)
+        page_or_lines = metrics_page() if markdown else lines + "\n"
+        typer.echo(json.dumps(found) if as_json else page_or_lines, nl=as_json)
+        return
     from cluster.schema import markdown as page
     from cluster.schema import rows, text
     from flowray.fields import REGISTRY

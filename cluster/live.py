@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.naming import NAMESPACE, SUPERVISOR, TEMPLATES, named
+from actors.naming import GATEWAY, NAMESPACE, SUPERVISOR, TEMPLATES, named
 from actors.plan import Plan
 from flowray.errors import FlowrayError
 from flowray.ingest.ledger import problems, totals
+from flowray.ingest.sequence_runs import without_sequences
 
 READY_SECONDS = 180.0
 """A start takes seconds; where kernels are to be compiled first, on a busy machine, minutes."""
@@ -54,7 +55,7 @@ class Live:
             started = bool(shards) or status["waiting"]
             if started and running >= status["wanted_shards"] and listening:
                 return status
-            members = [*shards, *status["aggregators"].values(), *ribs]
+            members = [*shards, *status["aggregators"].values(), *ribs, status["gateway"]]
             errors = [m["error"] for m in members if m["restarts"] and m["error"]]
             if errors or time.monotonic() > deadline:
                 raise StartError(errors[0] if errors else f"not ready after {seconds:.0f} s")
@@ -92,7 +93,7 @@ def actor_names() -> list[str]:
 
     entries = ray.util.list_named_actors(all_namespaces=False)
     names = [e if isinstance(e, str) else e["name"] for e in entries]
-    ours = [n for n in names if n in (SUPERVISOR, TEMPLATES) or n.split("/")[0] in _KINDS]
+    ours = [n for n in names if n in (SUPERVISOR, TEMPLATES, GATEWAY) or n.split("/")[0] in _KINDS]
     return sorted(ours, key=lambda name: name != SUPERVISOR)
 
 
@@ -137,5 +138,5 @@ def summary(figures: dict[str, Any], seconds: float) -> dict[str, Any]:
         "balanced": not found,
         "problems": found,
         "committed": committed,
-        "ledger": ledger,
+        "ledger": without_sequences(ledger),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Outputs:
                 return open_stream(self._program, view)
             return [one_stream_file(self._program, view, self._out, self._kind)]
         if self._out is None:
-            return open_sinks(self._program, view)
+            return list(open_sinks(self._program, view).values())
         return [one_file(self._program, view, self._out, self._kind)]
 
     @contextmanager
@@ -136,17 +136,38 @@ def progress(captures: Captures, *, quiet: bool) -> Iterator[Batch]:
             bar.update(task, completed=captures.octets[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The part of an archive that is asked for, as an operator says it."""
+
+    begin: str = ""
+    end: str = ""
+    exporters: tuple[str, ...] = ()
+
+
 def run(
-    inputs: Sequence[Path],
+    sources: Sequence[str],
     config: Path | None,
     out: Path | None,
     kind: FileKind,
     workers: int,
+    wanted: Wanted,
     *,
     as_json: bool,
 ) -> None:
     """Replay and print the summary, as one JSON line last."""
     program = load_program(config)
+    if archives := [source for source in sources if is_archive(source)]:
+        from cluster.replay_archive import replay_archive
+
+        if len(sources) > 1:
+            raise ConfigError("replay", "input", archives[0], "one archive alone")
+        summary = replay_archive(program, archives[0], wanted, out, kind, workers)
+        _print(summary, as_json=as_json)
+        return
+    if wanted != Wanted():
+        raise ConfigError("replay", "input", sources[0], "an archive, for --from, --to, --exporter")
+    inputs = [Path(source) for source in sources]
     _check_inputs(program, inputs)
     if workers:
         from cluster.replay_workers import replay_on_ray
@@ -157,6 +178,11 @@ def run(
         with outputs.discarded_on_error():
             summary = replay_here(program, inputs, outputs, quiet=as_json)
     _print(summary, as_json=as_json)
+
+
+def is_archive(source: str) -> bool:
+    """Whether an input is an archive: a folder, or a URI."""
+    return "://" in source or Path(source).is_dir()
 
 
 def _check_inputs(program: Program, inputs: Sequence[Path]) -> None:

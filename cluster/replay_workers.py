@@ -51,14 +51,22 @@ def replay_on(
     quiet: bool = False,
 ) -> Summary:
     """Replay on the Ray that this process is connected to."""
-    import ray
-
     from actors.replay import ReplayActor
 
-    started = (time.monotonic(), time.process_time())
     settings = absolute(program.settings)
     paths = [path.absolute() for path in inputs]
     actors = [ReplayActor.remote(settings, paths, n, workers) for n in range(workers)]
+    return merged(program, actors, out, kind, quiet=quiet)
+
+
+def merged(
+    program: Program, actors: Sequence[Any], out: Path | None, kind: FileKind, *, quiet: bool
+) -> Summary:
+    """Have workers go on to their end, and merge what comes of it."""
+    import ray
+
+    started = (time.monotonic(), time.process_time())
+    workers = len(actors)
     outputs = sinks_for(program, out, kind)
     streams = {name: Stream(name, outputs(name, 0)) for name in program.streams}
     aggregators = {
@@ -100,6 +108,7 @@ def replay_on(
     )
     summary.unstored += [line for stream in streams.values() if (line := stream.unstored)]
     summary.captures = ends[0]["captures"]
+    summary.missing = max(end.get("missing", 0) for end in ends)
     summary.cpu_seconds += sum(end["cpu_seconds"] for end in ends)
     return summary
 

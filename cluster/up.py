@@ -16,8 +16,10 @@ from typing import Any
 import typer
 
 from cluster.live import Live, actor_names, running, summary
+from cluster.reload import apply, compared
 from cluster.replay import load_program
 from cluster.runtime import NotRunningError, Running, forget, joined_runtime, own_runtime
+from cluster.state import reached, seeded
 from cluster.topology import absolute, plan_of, with_ports
 from flowray.errors import FlowrayError
 from flowray.filesystems import shown
@@ -36,33 +38,56 @@ class DrainError(FlowrayError):
     """A node cannot be emptied."""
 
 
-def up(config: Path | None, address: str | None, *, as_json: bool) -> None:
+def up(
+    config: Path | None, address: str | None, from_state: str | None = None, *, as_json: bool
+) -> None:
     """Start, stay until a signal or `flowray down`, drain, print the summary."""
     program = load_program(config)
-    stop = threading.Event()
-    with started(program, str(config or "built-in"), address, stop) as live:
+    stop, again = threading.Event(), threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: again.set())
+    with started(program, str(config or "built-in"), address, stop, from_state) as live:
         if not as_json:
             for line in _lines(live.wait_ready(), live.plan.settings):
                 typer.echo(line, err=True)
         while not stop.wait(LOOK_SECONDS) and not live.stopping():
-            pass
+            if again.is_set():
+                again.clear()
+                _reload(live, config)
         if not as_json:
             typer.echo("draining", err=True)
         end = live.drain()
     report(end, as_json=as_json)
 
 
+def _reload(live: Live, config: Path | None) -> None:
+    """Go on with what the file says now; if that cannot be, as before."""
+    try:
+        settings, found = compared(live.supervisor, absolute(load_program(config).settings))
+        apply(live.supervisor, settings, str(config or "built-in"))
+    except FlowrayError as error:
+        typer.echo(f"flowray: {error}", err=True)
+        return
+    for line in found.lines():
+        typer.echo(line, err=True)
+
+
 @contextmanager
 def started(
-    program: Program, file: str, address: str | None, stop: threading.Event
+    program: Program,
+    file: str,
+    address: str | None,
+    stop: threading.Event,
+    from_state: str | None = None,
 ) -> Iterator[Live]:
     """A flowray that runs and receives, on a Ray of its own or on the one at `address`.
 
     SIGINT and SIGTERM set `stop`; a second one interrupts. Raises AlreadyRunningError, StartError.
     """
     settings = with_ports(absolute(program.settings))
-    plan = plan_of(compile_settings(settings, file), file)
     _claim(settings)
+    reached(settings)
+    settings = seeded(settings, from_state)
+    plan = plan_of(compile_settings(settings, file), file)
     where = address or os.environ.get("RAY_ADDRESS") or settings.cluster.address
     runtime = joined_runtime(where) if where else own_runtime(settings)
     with runtime as ray_runtime:
@@ -120,6 +145,9 @@ def _lines(status: dict[str, Any], settings: Settings) -> Iterator[str]:
                 yield f"listening on {protocol}://{address}, routes of group {group.name}"
         if group.looking_glass is not None:
             yield f"looking glass of group {group.name} on {group.looking_glass}"
+    for protocol, address in settings.gateway:
+        if address is not None:
+            yield f"gateway on {protocol}://{address}"
     for name in status["aggregators"]:
         yield f"{name} aggregates"
     yield "ready; stop with Ctrl-C or flowray down"

@@ -13,13 +13,13 @@ import pyarrow as pa
 from pyarrow import fs
 
 __all__ = [
-    "aside_name", "check_uri", "filesystem_of", "is_uri", "put_object", "replace_file", "shown",
-    "sync_directory",
+    "PUBLISH_ON_CLOSE", "aside_name", "check_uri", "filesystem_of", "is_uri", "put_object",
+    "replace_file", "shown", "sync_directory",
 ]  # fmt: skip
 
 SCHEMES: Final = ("s3", "gs", "gcs", "hdfs", "viewfs")
 
-_PUBLISH_ON_CLOSE: Final = frozenset({"s3", "gcs", "abfs"})
+PUBLISH_ON_CLOSE: Final = frozenset({"s3", "gcs", "abfs"})
 """File systems whose objects appear when their stream is closed: nothing to move."""
 
 _S3_TEXTS: Final = ("region", "endpoint_override", "scheme")
@@ -101,7 +101,7 @@ def filesystem_of(uri: str) -> tuple[fs.FileSystem, str]:
 
 def put_object(filesystem: fs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
     """Give an object new content, all or nothing. Raises OSError."""
-    if filesystem.type_name in _PUBLISH_ON_CLOSE:
+    if filesystem.type_name in PUBLISH_ON_CLOSE:
         with filesystem.open_output_stream(path) as stream:
             stream.write(content)
         return

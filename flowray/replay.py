@@ -10,6 +10,7 @@ from typing import Any
 
 from flowray.ingest.collector import Collector
 from flowray.ingest.ledger import Snapshot, ViewAccount, merge_snapshots, problems
+from flowray.ingest.sequence_runs import without_sequences
 from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
 from flowray.rib.mrt_routes import MrtRoutes
@@ -42,6 +43,8 @@ class Summary:
     problems: list[str]
     captures: list[dict[str, Any]] = field(default_factory=list)
     unstored: list[str] = field(default_factory=list)
+    missing: int = 0
+    """Datagrams that shards took once and that the archive lacks."""
 
     def to_dict(self) -> dict[str, Any]:
         """The summary line that the command prints."""
@@ -54,6 +57,7 @@ class Summary:
             "balanced": not self.problems,
             "problems": self.problems,
             "unstored": self.unstored,
+            "missing": self.missing,
             "captures": self.captures,
             "ledger": self.ledger,
         }
@@ -171,7 +175,7 @@ def summarise(
         rows=sum(a.rows_committed for a in aggregators),
         seconds=time.monotonic() - started[0],
         cpu_seconds=time.process_time() - started[1],
-        ledger=ledger,
+        ledger=without_sequences(ledger),
         problems=problems(ledger, held=held, open_records=still_open),
         unstored=[
             f"{a.outstanding} commits of {a.plan.name} are not stored: {a.last_sink_error}"

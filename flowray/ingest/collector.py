@@ -5,8 +5,9 @@ no Ray.
 from __future__ import annotations
 
 import uuid
-from collections import deque
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,11 @@ from flowray.hashing import Interner
 from flowray.ingest.decode import FlowDecoder, Learned, Messages
 from flowray.ingest.enrich import Context, needed_fields, steps_for
 from flowray.ingest.group_join import GroupJoin
-from flowray.ingest.ledger import Account, Ledger, Snapshot
+from flowray.ingest.ledger import Account, Ledger, Snapshot, merge_snapshots
 from flowray.ingest.operator import OperatorMaps
 from flowray.ingest.samples import SampleDecoder
+from flowray.ingest.senders import Senders
+from flowray.ingest.sequence_runs import Told, with_gaps
 from flowray.settings.compile import Program
 from flowray.views.view import Partial, View
 from flowray.wire.packets import Exporters, PacketBatch
@@ -34,11 +37,22 @@ wrong.
 """
 
 
+class Keeping(Protocol):
+    """Where partials are kept until they are acknowledged, if not in memory (`KeptPartials`)."""
+
+    def keep(self, partial: Partial) -> Partial:
+        """Store a partial; the same, with its table where it is stored."""
+
+    def forget(self, partial: Partial) -> None:
+        """Let go of a partial that was acknowledged."""
+
+
 class Collector:
     """Decodes, enriches and folds. Partials are numbered, and kept until acknowledged. Not
     thread-safe.
 
-    `shared`: other shards hear exporters too, and the owner installs what they learn.
+    `shared`: other shards hear exporters too, and the owner installs what they learn. `watermark`
+    (ns) is that of the last hand-over.
     """
 
     def __init__(
@@ -48,12 +62,17 @@ class Collector:
         incarnation: str | None = None,
         *,
         shared: bool = False,
+        keeping: Keeping | None = None,
     ) -> None:
         self.shard = shard
+        self.keeping = keeping
+        self.watermark = 0
         self.incarnation = incarnation or uuid.uuid4().hex[:12]
         self.exporters = Exporters(program.settings.decode.exporters)
         of_counters = [plan.name for plan in program.views if plan.of == "counters"]
         self.ledger = Ledger(self.exporters, of_counters)
+        self.closed: Snapshot | None = None
+        self._senders = Senders(self.exporters, self.ledger, program.proxies, program.exporters)
         self._texts = Interner(TEXT_LIMIT)
         self._maps = OperatorMaps(program.labels, program.sampling)
         of_flows = [plan for plan in program.views if plan.of == "flows"]
@@ -68,7 +87,7 @@ class Collector:
         self._decoder = FlowDecoder(
             self.layout, program.decode, self.ledger, self._texts, self._enrich, shared=shared
         )
-        self._samples = SampleDecoder(
+        self.samples = SampleDecoder(
             self.layout,
             program.decode,
             self.ledger,
@@ -81,12 +100,12 @@ class Collector:
         self._flow_views = [view for view in self._views if view.plan.of == "flows"]
         self._counter_views = [view for view in self._views if view.plan.of == "counters"]
         self._block_names = block_names()
-        self._sequence = {
+        self.sequence = {
             (plan.name, p): 0 for plan in program.views for p in range(plan.partitions)
         }
-        self._unacknowledged: dict[tuple[str, int], deque[Partial]] = {
-            place: deque() for place in self._sequence
-        }
+        # Of views that are no more, too, until they are acknowledged.
+        self._unacknowledged: dict[tuple[str, int], deque[Partial]] = defaultdict(deque)
+        self._kept_octets = 0
         self.refused_texts = 0
 
     @property
@@ -99,16 +118,17 @@ class Collector:
 
     def feed(self, batch: PacketBatch) -> None:
         """Account a batch of datagrams and fold its records into the views' partials."""
+        batch = self._senders.reveal(batch)
         if not len(batch):
             return
         sampled = _is_sflow(batch)
         if not sampled.any():
             self._offer(self._decoder.decode(batch))
         elif sampled.all():
-            self._offer(self._samples.decode(batch))
+            self._offer(self.samples.decode(batch))
         else:
             self._offer(self._decoder.decode(_choose(batch, ~sampled)))
-            self._offer(self._samples.decode(_choose(batch, sampled)))
+            self._offer(self.samples.decode(_choose(batch, sampled)))
 
     def _offer(self, parts: Iterator[Columns]) -> None:
         for columns in parts:
@@ -157,6 +177,10 @@ class Collector:
         """What exporters told since the last call: (exporter address, template or fact)."""
         news, self._decoder.learned = self._decoder.learned, []
         return [(self.exporters.address(x.key.exporter), x) for x in news]
+
+    def known(self) -> list[tuple[str, Learned]]:
+        """All that is known of exporters, as `learned` tells it."""
+        return [(self.exporters.address(x.key.exporter), x) for x in self._decoder.known()]
 
     def install(self, address: str, learned: Learned, now_ns: int) -> None:
         """Take a template or fact that another shard learned; data held for it is decoded."""
@@ -208,31 +232,21 @@ class Collector:
     @property
     def nbytes(self) -> int:
         """Octets held by open partials and by those not acknowledged. Any thread may ask."""
-        kept = sum(
-            p.table.nbytes
-            for q in self._unacknowledged.values()
-            for p in tuple(q)
-            if p.table is not None
-        )
-        return kept + sum(view.nbytes for view in self._views)
+        return self._kept_octets + sum(view.nbytes for view in self._views)
 
-    def hand_over(
-        self, watermark: int, *, skip: frozenset[tuple[str, int]] = frozenset()
-    ) -> list[Partial]:
+    def hand_over(self, watermark: int) -> list[Partial]:
         """Partials of all views since the last call, numbered; each is kept until `acknowledge`.
 
-        Views with a (name, partition) in `skip` keep folding into the same partial: their
-        aggregator lags. A view without rows hands over an empty partial, which carries the
-        watermark: it stops where data waits for its exporter's options.
+        A view without rows hands over an empty partial, which carries the watermark: it stops where
+        data waits for its exporter's options.
         """
         self._decoder.expire(watermark)
         watermark = self._decoder.settling.horizon(watermark)
+        self.watermark = watermark
         partials = []
         for view in self._views:
             plan = view.plan
             places = [(plan.name, p) for p in range(plan.partitions)]
-            if skip.intersection(places):
-                continue
             tables = dict(view.hand_over(self._texts))
             partials += [self._number(p, watermark, tables.get(p[1])) for p in places]
         if self._texts.crowded and not self.pending_rows:
@@ -240,19 +254,30 @@ class Collector:
         return partials
 
     def _number(self, place: tuple[str, int], watermark: int, table: pa.Table | None) -> Partial:
-        self._sequence[place] += 1
+        self.sequence[place] += 1
         partial = Partial(
             place[0],
             place[1],
             self.shard,
             self.incarnation,
-            self._sequence[place],
+            self.sequence[place],
             watermark,
             table,
         )
         if table is not None:
-            self._unacknowledged[place].append(partial)
+            if self.keeping is not None:
+                partial = self.keeping.keep(partial)
+            self._keep(partial)
         return partial
+
+    def _keep(self, partial: Partial) -> None:
+        self._unacknowledged[partial.view, partial.partition].append(partial)
+        self._kept_octets += _octets(partial)
+
+    def go_on_with(self, partials: Iterable[Partial]) -> None:
+        """Keep what a predecessor kept, in the order of their numbers."""
+        for partial in partials:
+            self._keep(partial)
 
     def _renew_texts(self) -> None:
         self.refused_texts += self._texts.refused
@@ -263,7 +288,14 @@ class Collector:
         """The aggregator has everything up to this sequence in a checkpoint."""
         kept = self._unacknowledged[view, partition]
         while kept and kept[0].sequence <= sequence:
-            kept.popleft()
+            partial = kept.popleft()
+            self._kept_octets -= _octets(partial)
+            if self.keeping is not None:
+                self.keeping.forget(partial)
+
+    def kept(self) -> list[Partial]:
+        """All partials that are not acknowledged, in the order of their numbers per place."""
+        return [partial for kept in self._unacknowledged.values() for partial in kept]
 
     def unacknowledged(self, view: str, partition: int) -> list[Partial]:
         """Partials to send again to an aggregator that came back, oldest first."""
@@ -283,8 +315,38 @@ class Collector:
         return len(self._decoder.hold) + len(self._decoder.settling.hold)
 
     def snapshot(self) -> Snapshot:
-        """The ledger."""
-        return self.ledger.snapshot()
+        """The ledger, with what was closed of it, the sets that are held now and the sequence
+        accounts.
+        """
+        held = {"held": self.sets_held} if self.sets_held else {}
+        now = {**self.ledger.snapshot(), **held}
+        found = now if self.closed is None else merge_snapshots((self.closed, now))
+        return with_gaps({**found, "sequences": self.sequences()})
+
+    def close_accounts(self) -> None:
+        """Begin the accounts anew under other views; `snapshot` tells both."""
+        ledger = self.ledger.snapshot()
+        self.closed = ledger if self.closed is None else merge_snapshots((self.closed, ledger))
+        self.ledger.reset()
+
+    def made_for(self, program: Program) -> Collector:
+        """Another collector of the same kind and place, empty, for another program."""
+        return Collector(program, self.shard, self.incarnation, shared=True, keeping=self.keeping)
+
+    def sequences(self) -> Told:
+        """Sequence accounts of all exporters."""
+        told = self._decoder.sequences.told(self.exporters.address)
+        for exporter, places in self.samples.sequences.told(self.exporters.address).items():
+            told[exporter] = told.get(exporter, {}) | places
+        return told
+
+
+MakeCollector: TypeAlias = Callable[[Keeping | None], Collector]
+"""Makes the collector of a shard, whose partials something keeps or nothing does."""
+
+
+def _octets(partial: Partial) -> int:
+    return 0 if partial.table is None else int(partial.table.nbytes)
 
 
 def _is_sflow(batch: PacketBatch) -> npt.NDArray[np.bool_]:

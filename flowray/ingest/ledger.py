@@ -14,8 +14,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from flowray.ingest.kernels import count_each
+from flowray.ingest.sequence_runs import Told, join_told, with_gaps
 from flowray.wire.packets import Exporters
 
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -41,17 +43,17 @@ class Account(IntEnum):
     SETS_HELD_DECODED = 13
     SETS_EXPIRED = 14
     SETS_EVICTED = 15
-    SEQUENCE_GAP = 16
-    RESTARTS = 17
-    SKEWED = 18
-    TEMPLATES = 19
-    TEMPLATES_REFUSED = 20
-    COUNTER_SAMPLES = 21
-    DISCARD_SAMPLES = 22
-    SKIPPED_SAMPLES = 23
-    COUNTER_BLOCKS = 24
-    SETS_UNSETTLED = 25
-    TEMPLATES_EXPIRED = 26
+    SKEWED = 16
+    TEMPLATES = 17
+    TEMPLATES_REFUSED = 18
+    COUNTER_SAMPLES = 19
+    DISCARD_SAMPLES = 20
+    SKIPPED_SAMPLES = 21
+    COUNTER_BLOCKS = 22
+    SETS_UNSETTLED = 23
+    TEMPLATES_EXPIRED = 24
+    BAD_ENVELOPE = 25
+    UNARCHIVED = 26
 
     @property
     def label(self) -> str:
@@ -67,6 +69,7 @@ MALFORMED = (
     Account.BAD_SET_LENGTH,
     Account.BAD_TEMPLATE,
     Account.BAD_SAMPLE,
+    Account.BAD_ENVELOPE,
 )
 
 
@@ -80,6 +83,8 @@ class ViewAccount(IntEnum):
     LATE = 4
     OTHERS = 5
     COMMITTED = 6
+    RESTORED = 7
+    ABSENT = 8
 
     @property
     def label(self) -> str:
@@ -129,9 +134,46 @@ class Ledger:
         """An account summed over exporters."""
         return int(self._counts[account].sum())
 
+    def table(self) -> pa.Table:
+        """The counters of all exporters by their numbers, a column per account."""
+        n = min(len(self._exporters), self._counts.shape[1])
+        return pa.table({a.label: self._counts[a, :n] for a in Account})
+
+    def views(self) -> dict[str, dict[str, int]]:
+        """The accounts of all views: {view: {account: n}}."""
+        return {
+            name: {a.label: int(row[a]) for a in ViewAccount} for name, row in self._views.items()
+        }
+
+    def restore(self, table: pa.Table, views: Mapping[str, Mapping[str, int]]) -> None:
+        """Go on from the accounts that another ledger told, in place of its own."""
+        width = max(64, 1 << table.num_rows.bit_length())
+        self._counts = np.zeros((len(Account), width), np.int64)
+        for account in Account:
+            if account.label in table.column_names:
+                self._counts[account, : table.num_rows] = table[account.label].to_numpy()
+        self._views = {
+            name: np.array([row.get(a.label, 0) for a in ViewAccount], np.int64)
+            for name, row in views.items()
+        }
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._counts[:] = 0
+        self._views.clear()
+
+    def counts(self) -> Counts:
+        """A copy of the accounts (Account, exporter)."""
+        return self._counts.copy()
+
+    def view_counts(self) -> dict[str, Counts]:
+        """A copy of the accounts of views (ViewAccount,)."""
+        return {view: row.copy() for view, row in self._views.items()}
+
     def snapshot(self) -> Snapshot:
         """{"exporters": {address: {account: n}}, "views": {view: {account: n}}}; accounts that are
-        zero are left out. "counter_views": [view, ...] is there if there are any.
+        zero are left out. "counter_views": [view, ...] is there if there are any; "held", the sets
+        that are held now, if a collector adds it.
         """
         exporters = {}
         for i in np.flatnonzero(self._counts.any(axis=0)):
@@ -151,9 +193,14 @@ def _counter_views(names: list[str]) -> Snapshot:
 
 
 def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """The sum of several ledgers."""
+    """The sum of several ledgers; their sequence accounts as one, if they have any. What one
+    decoded while it had no account of a view that another has is `absent` from that view: it was
+    not there yet, or no more.
+    """
     total: Snapshot = {"exporters": {}, "views": {}}
     counter_views: set[str] = set()
+    told: list[Told] = []
+    snapshots = list(snapshots)
     for snapshot in snapshots:
         counter_views.update(snapshot.get("counter_views", ()))
         for part in ("exporters", "views"):
@@ -161,7 +208,20 @@ def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
                 into = total[part].setdefault(name, {})
                 for account, n in accounts.items():
                     into[account] = into.get(account, 0) + n
-    return total | _counter_views(sorted(counter_views))
+        if "held" in snapshot:
+            total["held"] = total.get("held", 0) + snapshot["held"]
+        if "sequences" in snapshot:
+            told.append(snapshot["sequences"])
+    for snapshot in snapshots:
+        decoded = totals(snapshot)
+        for view in total["views"].keys() - snapshot["views"].keys():
+            unit = Account.COUNTER_BLOCKS if view in counter_views else Account.RECORDS
+            if n := decoded.get(unit.label, 0):
+                into = total["views"][view]
+                into["absent"] = into.get("absent", 0) + n
+    if told:
+        total["sequences"] = join_told(told)
+    return with_gaps(total) | _counter_views(sorted(counter_views))
 
 
 def totals(snapshot: Snapshot) -> dict[str, int]:
@@ -206,16 +266,20 @@ def _view_problems(
 ) -> list[str]:
     found = []
     units = unit.label.replace("_", " ")
-    offered = row.get("offered", 0)
-    if offered != decoded:
-        found.append(f"view {view}: {decoded} {units} decoded, {offered} offered")
+    offered, absent = row.get("offered", 0), row.get("absent", 0)
+    if offered + absent != decoded:
+        found.append(
+            f"view {view}: {decoded} {units} decoded, {offered} offered and {absent} absent"
+        )
     ended = sum(row.get(a, 0) for a in ("filtered", "sampled_out", "aggregated"))
     if offered != ended:
         found.append(f"view {view}: {offered} {units} offered, {ended} accounted for")
     committed = row.get("committed", 0)
-    if row.get("aggregated", 0) != committed + still_open:
+    # Those that a snapshot of another run had open were aggregated there.
+    aggregated = row.get("aggregated", 0) + row.get("restored", 0)
+    if aggregated != committed + still_open:
         found.append(
-            f"view {view}: {row.get('aggregated', 0)} {units} aggregated, {committed} committed and"
+            f"view {view}: {aggregated} {units} aggregated, {committed} committed and"
             f" {still_open} open"
         )
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flowray.archive.route_tape import RouteTape
 from flowray.rib.archive import MessageArchive
 from flowray.rib.bgp_session import (
     BgpSession,
@@ -48,14 +49,16 @@ class BgpRoutes:
         limit: PrefixLimit,
         causes: Counter[str],
         archive: MessageArchive | None = None,
+        tape: RouteTape | None = None,
     ) -> None:
-        """`causes` counts messages that RFC 7606 has a word on, of all sessions; `archive` keeps
-        what is received.
+        """`causes` counts messages that RFC 7606 has a word on, of all sessions; `archive` and
+        `tape` keep what is received.
         """
         self.session = session
         self._rib, self._journal, self._limit, self._causes = rib, journal, limit, causes
         self._complaints = Complaints()
-        self._archive = archive
+        self._archives = [kept for kept in (archive, tape) if kept is not None]
+        self._tape = tape
         self._contexts: Contexts | None = None
         self._number: int | None = None
         self._warned = False
@@ -92,16 +95,16 @@ class BgpRoutes:
         self._contexts = output.negotiated.contexts()
         self._number = self._rib.open(peer, now_ns)
         self._rib.adopt(self._number)
-        if self._archive is not None:
-            self._archive.opened(peer, now_ns)
+        for archive in self._archives:
+            archive.opened(peer, now_ns)
         log.info("bgp peer %s: session of AS %d, %s", address, peer.asn, peer.bgp_id)
 
     def _updated(self, updates: Updates, now_ns: int) -> list[Output]:
         """Apply UPDATEs, up to one for which the session must end."""
         if self._contexts is None or self._number is None:
             return []
-        if self._archive is not None:
-            self._archive.received(self._rib.peer(self._number).peer, updates, self._contexts)
+        for archive in self._archives:
+            archive.received(self._rib.peer(self._number).peer, updates, self._contexts)
         self._rib.compact()
         parsed = parse_updates(updates, self._contexts, self._rib.store)
         reset = self._judge(parsed, now_ns)
@@ -158,7 +161,11 @@ class BgpRoutes:
     def _refreshed(self, output: RefreshMark, now_ns: int) -> None:
         if self._number is None:
             return
-        if output.mark == "begin":
+        begin = output.mark == "begin"
+        if self._tape is not None:
+            peer = self._rib.peer(self._number).peer
+            self._tape.refreshed(peer, output.family, begin=begin, now_ns=now_ns)
+        if begin:
             self._rib.begin_refresh(self._number, output.family)
         else:
             removed = self._rib.end_refresh(self._number, output.family)
@@ -167,7 +174,7 @@ class BgpRoutes:
     def _ended(self, output: Ended, now_ns: int) -> None:
         log.info("bgp peer %s: session over, %s", self.session.peer, output.reason)
         if self._number is not None:
-            if self._archive is not None:
-                self._archive.ended(self._rib.peer(self._number).peer, now_ns)
+            for archive in self._archives:
+                archive.ended(self._rib.peer(self._number).peer, now_ns)
             self._journal.removed(self._rib.drop(self._number), now_ns)
             self._number = None

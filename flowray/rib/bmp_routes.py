@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from flowray.archive.route_tape import RouteTape
 from flowray.rib.bmp_events import (
     Discarded,
     Ended,
@@ -36,15 +37,29 @@ class BmpRoutes:
     """One router's session, and the tables of its peers."""
 
     def __init__(
-        self, rib: Rib, session: BmpSession, journal: Journal, causes: Counter[str]
+        self,
+        rib: Rib,
+        session: BmpSession,
+        journal: Journal,
+        causes: Counter[str],
+        tape: RouteTape | None = None,
     ) -> None:
         """`causes` counts messages that were not taken or that RFC 7606 has a word on, of all
-        sessions.
+        sessions; `tape` keeps what is received.
         """
         self.session = session
         self._rib, self._journal, self._causes = rib, journal, causes
         self._complaints = Complaints()
         self._numbers = np.empty(0, np.int64)
+        self._tape = tape
+        self._taped = 0
+        if tape is not None:
+            self._taped = tape.bmp_opened(session.address, session.port, session.connected_ns)
+            session.heard = self._heard
+
+    def _heard(self, messages: memoryview, now_ns: int) -> None:
+        assert self._tape is not None
+        self._tape.bmp_received(self._taped, messages, now_ns)
 
     @property
     def alive(self) -> bool:
@@ -65,6 +80,8 @@ class BmpRoutes:
             self._removed([self.session.peers[i] for i in output.views], now_ns)
         elif isinstance(output, Ended):
             log.info("bmp router %s: session over, %s", self.session.address, output.cause)
+            if self._tape is not None:
+                self._tape.bmp_ended(self._taped, now_ns)
             self._removed(self.session.peers, now_ns)
             self._journal.closed(self.session)
         elif isinstance(output, Discarded):

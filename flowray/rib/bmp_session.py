@@ -7,6 +7,7 @@ compiled walks. All else is rare, and a Python object each.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,8 @@ class BmpSession:
         self.messages = 0
         self.discarded: Counter[str] = Counter()
         """Messages not taken, by cause."""
+        self.heard: Callable[[memoryview, int], None] | None = None
+        """Given whole messages as they came, with the time, before anything becomes of them."""
         self._peers = BmpPeers(settings.max_peers, settings.without_peer_up)
         self._pending = bytearray()
         self._cause = ""
@@ -115,8 +118,7 @@ class BmpSession:
         return len(self._pending)
 
     def receive(self, data: bytes | memoryview, now_ns: int) -> list[Output]:
-        """Take octets as they came."""
-        del now_ns  # routers give their own time
+        """Take octets as they came; routers give their own time."""
         if self.ended:
             return []
         self._pending += data
@@ -128,6 +130,8 @@ class BmpSession:
         count, end, why = bmp_kernels.count_messages(buf, self.settings.max_message)
         self._pending = bytearray(memoryview(whole)[end:])
         self.messages += count
+        if self.heard is not None and count:
+            self.heard(memoryview(whole)[:end], now_ns)
         outputs = self._read(buf, count)
         return [*outputs, *self._discards(), *self._ending(_FRAMING.get(why, ""))]
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Any, TypeAlias
 
+from flowray.archive.route_tape import RouteTape
 from flowray.rib.archive import MessageArchive
 from flowray.rib.bgp_negotiation import BgpSettings
 from flowray.rib.bgp_routes import BgpRoutes, PrefixLimit
@@ -46,17 +47,18 @@ class RouteCollector:
         streams: Mapping[str, Stream],
         labels: Labels,
         archive: MessageArchive | None = None,
+        tape: RouteTape | None = None,
     ) -> None:
         """`streams` are those of the configuration, or some of them: the others are not written.
-        `archive` keeps what BGP sessions tell. Raises ConfigError for a file of ROAs that cannot be
-        used.
+        `archive` keeps what BGP sessions tell, `tape` all that tables follow from. Raises
+        ConfigError for a file of ROAs that cannot be used.
         """
         self.rib = Rib()
         self.refusals: Counter[str] = Counter()
         """Connections that were refused, by reason."""
         self.malformed: Counter[str] = Counter()
         """Messages that were not taken or that RFC 7606 has a word on, by cause."""
-        self._settings, self._archive = settings, archive
+        self._settings, self._archive, self._tape = settings, archive, tape
         self._streams = streams
         shared = settings.routes.next_hops == "shared"
         bgp = settings.listen.bgp
@@ -108,14 +110,16 @@ class RouteCollector:
         listen = self._settings.listen.bgp
         assert listen is not None, "sessions are taken where there is a listener"
         limit = PrefixLimit(listen.max_prefixes, listen.warn_prefixes)
-        routes = BgpRoutes(self.rib, session, self._journal, limit, self.malformed, self._archive)
+        routes = BgpRoutes(
+            self.rib, session, self._journal, limit, self.malformed, self._archive, self._tape
+        )
         self._feeds["bgp"].append(routes)
         return routes
 
     def accept_bmp(self, session: BmpSession, now_ns: int) -> BmpRoutes:
         """A router connected; who takes what its session tells."""
         self._journal.opened("bmp", session.address, session.port, now_ns)
-        routes = BmpRoutes(self.rib, session, self._journal, self.malformed)
+        routes = BmpRoutes(self.rib, session, self._journal, self.malformed, self._tape)
         self._feeds["bmp"].append(routes)
         return routes
 
@@ -148,6 +152,8 @@ class RouteCollector:
                 self._streams[f"{protocol}_dump"].flush(now_ns, window)
         if self._archive is not None:
             self._archive.advance(now_ns)
+        if self._tape is not None:
+            self._tape.advance(now_ns)
         if now_ns >= self._tidy_ns:
             self._tidy_ns = now_ns + SECOND
             for feeds in self._feeds.values():
@@ -177,6 +183,8 @@ class RouteCollector:
                 self._stale[place] = since_ns
                 continue
             log.warning("%s peer %s: stale routes end", tables.peer.protocol, tables.peer.address)
+            if self._tape is not None:
+                self._tape.expired(tables.peer, now_ns)
             self._journal.removed(self.rib.expire(tables.number), now_ns)
 
     def flush(self, now_ns: int) -> None:
@@ -199,6 +207,8 @@ class RouteCollector:
         """Close the sinks of all streams, and the archive."""
         if self._archive is not None:
             self._archive.close()
+        if self._tape is not None:
+            self._tape.close()
         for stream in self._streams.values():
             stream.close()
 

@@ -100,6 +100,15 @@ class RoaSet:
     def __len__(self) -> int:
         return len(self._asn)
 
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The columns that it is made of, by the names of the parameters, without repeats."""
+        forest = self._forest
+        row = np.repeat(np.arange(len(forest.hi)), np.diff(forest.begin))
+        hi, lo = forest.hi[row], forest.lo[row]
+        mapped = np.where(_is_v4(hi, lo), np.uint8(96), np.uint8(0))
+        plen, longest = forest.bits[row] - mapped, self._longest - mapped
+        return {"asn": self._asn, "hi": hi, "lo": lo, "plen": plen, "max_length": longest}
+
     def validate(self, hi: U64, lo: U64, plen: U8, origin_as: U32) -> U8:
         """(n,) uint8 `RoaState` of n routes: UNKNOWN, VALID or INVALID.
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from flowray.archive.route_tape import RouteTape
 from flowray.clock import Clock, Rising, wall_clock
 from flowray.rib.archive import MessageArchive
 from flowray.rib.collector import RouteCollector
@@ -66,10 +67,11 @@ class RouteService:
         self._settings = settings
         self._clock = Rising(clock)
         self._archive = _archive(settings, group)
-        self._collector = RouteCollector(settings, streams, labels, self._archive)
         # Attribute ids and generations of another start are not ours.
-        epoch = f"{group.name}.{clock():016x}"
-        self._publisher = self._collector.publisher(epoch)
+        life = f"{clock():016x}"
+        self._tape = _tape(settings, group, life)
+        self._collector = RouteCollector(settings, streams, labels, self._archive, self._tape)
+        self._publisher = self._collector.publisher(f"{group.name}.{life}")
         self._bgp = bgp_listener(settings, group, self._collector, clock)
         self._bmp = bmp_listener(settings, group, self._collector, clock)
         store = open_store(settings.state.path)
@@ -170,6 +172,8 @@ class RouteService:
             state = patiently(f"rib {self.group.name}", self._kept.load)
             if state is not None:
                 self._restored = restore(self._collector.rib, state)
+                if self._tape is not None:
+                    self._tape.restored(state, self._clock())
                 self._history.note(state[0].get("at", 0))
         except CheckpointError as error:
             aside = self._kept.set_aside()
@@ -245,7 +249,10 @@ class RouteService:
         if generation == self._published:
             return
         began = time.thread_time()
-        self._snapshot = self._publisher.publish(self._clock())
+        snapshot = self._publisher.publish(self._clock())
+        if self._tape is not None:
+            self._tape.published(snapshot)
+        self._snapshot = snapshot
         self._published = generation
         self._publishes += 1
         self._publish_seconds += time.thread_time() - began
@@ -272,6 +279,8 @@ class RouteService:
 
     def _validate(self, roas: RoaSet) -> None:
         """The RPKI cache told other payloads."""
+        if self._tape is not None:
+            self._tape.validated(roas, self._clock())
         self._collector.validate_with(roas)
         self._collector.validate_snapshots(self._publisher)
         self._payloads = len(roas)
@@ -331,6 +340,8 @@ class RouteService:
             "rpki_payloads": self._payloads,
             "archived": 0 if self._archive is None else self._archive.messages,
             "archive_lost": 0 if self._archive is None else self._archive.lost,
+            "taped": 0 if self._tape is None else self._tape.messages,
+            "tape_lost": 0 if self._tape is None else self._tape.lost,
             "snapshots": self._publishes,
             "snapshot_lag_seconds": round(lag, 3),
             "snapshot_cpu_seconds": round(self._publish_seconds, 3),
@@ -347,6 +358,14 @@ def _archive(settings: Settings, group: RouteGroup) -> MessageArchive | None:
     if wanted is None or bgp is None or group.bgp is None:
         return None
     return MessageArchive(wanted.path, group.name, wanted.rotate, bgp.local_as)
+
+
+def _tape(settings: Settings, group: RouteGroup, life: str) -> RouteTape | None:
+    """The archive of what the group is told. Raises as `RouteTape`."""
+    wanted, bgp = settings.archive, settings.listen.bgp
+    if wanted is None or not wanted.routes:
+        return None
+    return RouteTape(wanted, group.name, life, 0 if bgp is None else bgp.local_as)
 
 
 async def _awaited(work: Callable[[], Any]) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 MISPLACED = "misplaced"
@@ -19,6 +20,21 @@ class Model(BaseModel):
     """Unknown options are mistakes; settings do not change once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _location(value: Any) -> str:
+    text = str(value) if isinstance(value, Path) else value
+    if not isinstance(text, str) or not text:
+        raise ValueError("a local directory, or a URI such as s3://bucket/prefix?region=eu-west-1")
+    if "://" in text:
+        from flowray.filesystems import check_uri
+
+        check_uri(text)
+    return text
+
+
+Location = Annotated[str, BeforeValidator(_location)]
+"""A local directory, or a URI of pyarrow.fs."""
 
 
 def misplaced(place: str, found: str, allowed: str) -> PydanticCustomError:

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from flowray.settings.base import Model, Name, Prefix, UdpUrl, misplaced
+from flowray.settings.archive import Archive
+from flowray.settings.base import Location, Model, Name, Prefix, UdpUrl, misplaced
 from flowray.settings.cluster import Cluster
+from flowray.settings.operations import Gateway, Logs, Metrics
 from flowray.settings.quantities import Duration, Octets
+from flowray.settings.redis import Live, Redis
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
 
 
@@ -29,7 +31,9 @@ class Listen(Model):
 
     flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
     allow: list[Prefix] = []
+    proxies: list[Prefix] = []
     receive_buffer: Octets = 16 << 20
+    ring: Octets = 128 << 20
     bgp: BgpListen | None = None
     bmp: BmpListen | None = None
 
@@ -57,6 +61,7 @@ class Maps(Model):
     labels: Path | None = None
     labels_apply_to: list[Literal["flows", "bgp", "bmp"]] = ["flows"]
     sampling: Path | None = None
+    exporters: Path | None = None
     fields: Path | None = None
 
 
@@ -146,26 +151,31 @@ class FileSink(Model):
     append: bool = False
 
 
-def _location(value: Any) -> str:
-    text = str(value) if isinstance(value, Path) else value
-    if not isinstance(text, str) or not text:
-        raise ValueError("a local directory, or a URI such as s3://bucket/prefix?region=eu-west-1")
-    if "://" in text:
-        from flowray.filesystems import check_uri
+class StateSnapshots(Model):
+    """How often aggregators write what they have open, and where; see `flowray.state.snapshots`."""
 
-        check_uri(text)
-    return text
-
-
-Location = Annotated[str, BeforeValidator(_location)]
-"""A local directory, or a URI of pyarrow.fs."""
+    every: Annotated[Duration, Field(ge=1_000_000_000)] = 300 * 1_000_000_000
+    keep: int = Field(default=12, ge=1, le=10_000)
+    path: Location | None = None
 
 
 class State(Model):
     """Where checkpoints and templates are kept."""
 
     path: Location = "data/state"
+    ring: Path | None = None
     checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
+    outbox_limit: Annotated[Octets, Field(ge=1)] = 1 << 30
+    snapshots: StateSnapshots | None = None
+    start_from: str | None = None
+
+    @property
+    def shelf(self) -> str:
+        """Where snapshots are."""
+        if self.snapshots is not None and self.snapshots.path is not None:
+            return self.snapshots.path
+        place, question, query = self.path.partition("?")
+        return f"{place.rstrip('/')}/snapshots{question}{query}"
 
     @property
     def local(self) -> Path:
@@ -185,8 +195,14 @@ class Settings(Model):
     routes: Routes = Routes()
     views: list[View] = Field(min_length=1)
     sinks: dict[Name, FileSink] = {}
+    redis: Redis | None = None
+    live: Live = Live()
     state: State = State()
+    archive: Archive | None = None
     cluster: Cluster = Cluster()
+    metrics: Metrics = Metrics()
+    gateway: Gateway = Gateway()
+    logs: Logs = Logs()
 
     @model_validator(mode="before")
     @classmethod
@@ -195,6 +211,12 @@ class Settings(Model):
         if not isinstance(content, dict):
             return content
         return {name: value for name, value in content.items() if value is not None}
+
+    @field_validator("archive", mode="before")
+    @classmethod
+    def _archive_at(cls, value: Any) -> Any:
+        """A path alone says it all."""
+        return {"path": value} if isinstance(value, str) else value
 
     @property
     def route_groups(self) -> list[RouteGroup]:

@@ -155,13 +155,14 @@ class Table:
         k.rehash(self.rows, self.shape.words, used, self._slots)
 
     def unpack(
-        self, shape: KeyShape, values: npt.NDArray[np.int64], words: Words, window: Words,
-        first: int,
+        self, rows: Words, shape: KeyShape, values: npt.NDArray[np.int64], words: Words,
+        window: Words, first: int,
     ) -> None:  # fmt: skip
-        """Write all rows to columns first..first+len of `words`, keys as packed by the same shape
-        of another layout, values at its word rows `values`; their window words to `window`.
+        """Write rows of this table to columns from `first` on of `words`, keys as packed by the
+        same shape of another layout, values at its word rows `values`; their window words to
+        `window`.
         """
-        k.unpack(self.rows, len(self), self.shape.words, shape.pieces, values, words, window, first)
+        k.unpack(rows, len(rows), self.shape.words, shape.pieces, values, words, window, first)
 
     def clear(self) -> None:
         """Forget all rows. The next second's are about as many, so memory is kept; what was mostly
@@ -266,23 +267,37 @@ class Fold:
         elsewhere = len(self) - len(table)
         return self.max_keys - elsewhere, 2 * self.max_keys - elsewhere
 
-    def export(self, room: Room | None = None) -> tuple[Columns, Words]:
-        """All rows: columns of keys, values and `_records`, and the window words (n,). With `room`
-        the columns are made there.
+    def sums(self) -> dict[str, Words]:
+        """Values (len,) of all rows that add up, in their order, by name; copies."""
+        names = [f.name for f in self.values if f.merge is Merge.SUM]
+        places = [i for i, f in enumerate(self.values) if f.merge is Merge.SUM]
+        # A row is read from memory once.
+        parts = [t.rows[: len(t)].take(np.add(places, t.shape.words), 1) for t in self._tables]
+        return dict(zip(names, np.concatenate(parts).T.copy(), strict=True))
+
+    def export(
+        self, room: Room | None = None, chosen: npt.NDArray[np.intp] | None = None
+    ) -> tuple[Columns, Words]:
+        """All rows, or those `chosen` (ascending): columns of keys, values and `_records`, and the
+        window words (n,). With `room` the columns are made there.
         """
         layout = partial_layout(self.keys, self.values)
-        columns = (room or Room()).columns(layout, len(self))
-        if self._v4 is not None:
-            for f in self.keys:
-                if f.kind is Kind.ADDRESS:
-                    columns[f.name][0, : len(self._v4)] = 0
+        n = len(self) if chosen is None else chosen.size
+        columns = (room or Room()).columns(layout, n)
+        hosts = [layout.index(f.name) for f in self.keys if f.kind is Kind.ADDRESS]
         window = np.empty(columns.n, np.uint64)
         values = np.array([layout.index(n) for n in (*(f.name for f in self.values), RECORDS)])
-        first = 0
+        first = passed = 0
         for table in self._tables:
             shape = KeyShape(layout, self.keys, v4=table is self._v4)
-            table.unpack(shape, values, columns.words, window, first)
-            first += len(table)
+            rows = table.rows[: len(table)]
+            if chosen is not None:
+                begin, end = np.searchsorted(chosen, (passed, passed + len(table)))
+                rows = rows[chosen[begin:end] - passed]
+            if table is self._v4:
+                columns.words[hosts, first : first + len(rows)] = 0  # high words, which it lacks
+            table.unpack(rows, shape, values, columns.words, window, first)
+            first, passed = first + len(rows), passed + len(table)
         return columns, window
 
     def clear(self) -> None:

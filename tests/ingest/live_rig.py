@@ -12,6 +12,7 @@ from flowray.generate.send import Sender
 from flowray.ingest.delivery import LocalTransport
 from flowray.ingest.knowledge import KnowledgeStore
 from flowray.ingest.ledger import merge_snapshots, problems
+from flowray.ingest.ring import Ring
 from flowray.ingest.shard import Shard
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import parse_settings
@@ -19,6 +20,7 @@ from flowray.sinks.base import MemorySink
 from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation
 from flowray.views.checkpoint import Checkpoint
+from flowray.views.view import ViewPlan
 
 DEADLINE = 30.0
 Batches = Sequence[tuple[int, int, list[bytes]]]
@@ -84,9 +86,11 @@ class Rig:
         self.drained: list[dict[str, Any]] = []
         self.bring_up()
 
-    def bring_up(self) -> None:
-        """Start the aggregators, from their checkpoints if there are some."""
-        for plan in self.program.views:
+    def bring_up(self, *plans: ViewPlan) -> None:
+        """Start the aggregators of views, of all if none is named, from their checkpoints if there
+        are some.
+        """
+        for plan in plans or self.program.views:
             for p in range(plan.partitions):
                 checkpoint = Checkpoint(open_store(self.path), f"{plan.name}-{p}")
                 sinks = [self.sinks[plan.name]]
@@ -102,17 +106,23 @@ class Rig:
         """As the template store does."""
         return self.store.since(epoch, generation)
 
-    def start(self, name: str, port: int = 0) -> Shard:
-        """Start a shard."""
+    def start(self, name: str, port: int = 0, *, ring: bool = False) -> Shard:
+        """Start a shard; with a ring it goes on from a killed one of its name."""
         transport = LocalTransport(())
         transport.aggregations = self.transport.aggregations
         listen = [f"udp://127.0.0.1:{port}"]
-        shard = Shard(self.program, name, transport, self, listen=listen)
+        kept = Ring(self.path / "ring" / name, 8 << 20) if ring else None
+        shard = Shard(self.program, name, transport, self, listen=listen, ring=kept)
         self.shards.append(shard)
         for aggregation in transport.aggregations.values():
             aggregation.expect([s.name for s in self.shards])
         shard.start()
         return shard
+
+    def kill(self, shard: Shard) -> None:
+        """End a shard as the kernel does: wherever it is, without a last word."""
+        shard.close()
+        self.shards.remove(shard)
 
     def drain(self, shard: Shard, *, final: bool = True) -> dict[str, Any]:
         """Drain a shard and keep its accounts."""
@@ -121,15 +131,17 @@ class Rig:
         self.shards.remove(shard)
         return figures
 
-    def finish(self) -> dict[str, Any]:
-        """Drain all, close the windows; the ledger, which balances."""
+    def finish(self, gone: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """Drain all, close the windows; the ledger, which balances. `gone`: the ledgers of
+        aggregators that are no more.
+        """
         for shard in list(self.shards):
             self.drain(shard)
         aggregations = self.transport.aggregations.values()
         for aggregation in aggregations:
             aggregation.finish()
         ledger = merge_snapshots(
-            [f["ledger"] for f in self.drained] + [a.ledger() for a in aggregations]
+            [*gone, *(f["ledger"] for f in self.drained), *(a.ledger() for a in aggregations)]
         )
         held = sum(f["sets_held"] for f in self.drained)
         assert problems(ledger, held=held) == []
@@ -148,7 +160,6 @@ class Rig:
         """End what still runs."""
         for shard in self.shards:
             shard.close()
-        self.store.close()
 
 
 def port_of(shard: Shard) -> int:

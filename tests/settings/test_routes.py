@@ -10,6 +10,7 @@ import yaml
 
 from flowray.errors import ConfigError
 from flowray.rib.peers import PolicyView
+from flowray.settings.archive import Archive
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import load_settings, parse_settings
 from flowray.settings.model import Settings, View
@@ -28,10 +29,14 @@ DEFAULT = Path(__file__).resolve().parents[2] / "config" / "default.yaml"
 SECOND = 1_000_000_000
 
 
-def commented(name: str) -> Any:
-    """The value of an option of which the default file has every line commented out."""
+def commented(name: str, section: str = "") -> Any:
+    """The value of an option of which the default file has every line commented out; of those of
+    one name that which comes first after the line of a section.
+    """
     lines = DEFAULT.read_text().splitlines()
-    (begin,) = (i for i, line in enumerate(lines) if line.lstrip().startswith(f"# {name}:"))
+    after = lines.index(f"{section}:") if section else 0
+    found = [i for i, line in enumerate(lines) if line.lstrip().startswith(f"# {name}:")]
+    begin = next(i for i in found if i > after)
     indent = len(lines[begin]) - len(lines[begin].lstrip())
     block = [lines[begin]]
     for line in lines[begin + 1 :]:
@@ -53,7 +58,7 @@ def test_default_file_shows_every_option_with_its_default() -> None:
     # What has no default to show stands there commented out.
     without = set(Routes.model_fields) - set(raw)
     assert without <= {"rpki", "archive"}
-    examples = {name: commented(name) for name in without}
+    examples = {name: commented(name, "routes") for name in without}
     Routes.model_validate(examples)
     join = type(shown.routes.join).model_fields
     assert all(commented(name) for name in set(join) - set(raw["join"]))
@@ -65,6 +70,13 @@ def test_default_file_shows_every_option_of_listeners(name: str, model: Any) -> 
     assert set(told) == set(model.model_fields)
     told.pop("passwords", None)
     assert model.model_validate(told) == model()
+
+
+def test_default_file_shows_every_option_of_the_archive() -> None:
+    told = commented("archive", "state")
+    assert set(told) == set(Archive.model_fields)
+    assert Archive.model_validate(told) == Archive(path=told["path"])
+    assert Settings.model_validate(listen(archive="./kept")).archive == Archive(path="./kept")
 
 
 def test_default_file_shows_every_option_of_streams_and_groups() -> None:

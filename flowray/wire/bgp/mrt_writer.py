@@ -19,7 +19,7 @@ from flowray.wire.bgp.events import Contexts, Updates
 from flowray.wire.bgp.families import FAMILIES, Family
 from flowray.wire.bgp.mrt import MrtPeer, MrtStateChange
 
-__all__ = ["MrtRoutes", "MrtWriter", "Sets"]
+__all__ = ["MrtRoutes", "MrtWriter", "Sets", "message_records"]
 
 U8: TypeAlias = npt.NDArray[np.uint8]
 U32: TypeAlias = npt.NDArray[np.uint32]
@@ -129,30 +129,7 @@ class MrtWriter:
         self, messages: Updates, contexts: Contexts, peers: Sequence[MrtPeer], peer: I64
     ) -> None:
         """Write n messages, of any type, as BGP4MP_ET; `peer` (n,) indexes `peers`."""
-        n = len(messages)
-        path_ids = np.zeros(n, np.uint8)
-        kernels.uses_path_ids(
-            messages.buf, messages.offset, messages.length, messages.context, contexts.add_path,
-            _NUMBERS, path_ids,
-        )  # fmt: skip
-        four = contexts.four_octets[messages.context]
-        form = four + 2 * path_ids.astype(np.int64)
-        subtype = np.array(
-            [_MESSAGE[bool(i & 1), bool(i & 2)] for i in range(4)], np.int64
-        )[form]  # fmt: skip
-        session, row = np.unique(2 * peer + four, return_inverse=True)
-        octets = np.zeros((len(session), _SESSION_OCTETS), np.uint8)
-        size = np.zeros(len(session), np.int64)
-        for i, key in enumerate(session.tolist()):
-            raw = _session(peers[key >> 1], four=bool(key & 1))
-            octets[i, : len(raw)] = np.frombuffer(raw, np.uint8)
-            size[i] = len(raw)
-        out = np.empty(int((messages.length + size[row] + 16).sum()), np.uint8)
-        kernels.put_messages(
-            messages.buf, messages.offset, messages.length, messages.time_ns, subtype,
-            row.astype(np.int64), octets, size, out,
-        )  # fmt: skip
-        self._file.write(out.data)
+        self._file.write(message_records(messages, contexts, peers, peer).data)
 
     def write_state_change(self, change: MrtStateChange, peer: MrtPeer) -> None:
         """Write a change of state of a session (its `peer` is not looked at)."""
@@ -218,6 +195,36 @@ class MrtWriter:
     def _record(self, seconds: int, kind: int, subtype: int, body: bytes) -> None:
         header = struct.pack(">IHHI", seconds & 0xFFFFFFFF, kind, subtype, len(body))
         self._file.write(header + body)
+
+
+def message_records(
+    messages: Updates, contexts: Contexts, peers: Sequence[MrtPeer], peer: I64
+) -> U8:
+    """The BGP4MP_ET records (octets,) of n messages of any type; `peer` (n,) indexes `peers`."""
+    n = len(messages)
+    path_ids = np.zeros(n, np.uint8)
+    kernels.uses_path_ids(
+        messages.buf, messages.offset, messages.length, messages.context, contexts.add_path,
+        _NUMBERS, path_ids,
+    )  # fmt: skip
+    four = contexts.four_octets[messages.context]
+    form = four + 2 * path_ids.astype(np.int64)
+    subtype = np.array(
+        [_MESSAGE[bool(i & 1), bool(i & 2)] for i in range(4)], np.int64
+    )[form]  # fmt: skip
+    session, row = np.unique(2 * peer + four, return_inverse=True)
+    octets = np.zeros((len(session), _SESSION_OCTETS), np.uint8)
+    size = np.zeros(len(session), np.int64)
+    for i, key in enumerate(session.tolist()):
+        raw = _session(peers[key >> 1], four=bool(key & 1))
+        octets[i, : len(raw)] = np.frombuffer(raw, np.uint8)
+        size[i] = len(raw)
+    out = np.empty(int((messages.length + size[row] + 16).sum()), np.uint8)
+    kernels.put_messages(
+        messages.buf, messages.offset, messages.length, messages.time_ns, subtype,
+        row.astype(np.int64), octets, size, out,
+    )  # fmt: skip
+    return out
 
 
 def _by_nlri(routes: MrtRoutes) -> MrtRoutes:
