@@ -72,17 +72,31 @@ class Running:
         self.store = KnowledgeStore(open_store(root))
         self.transport = LocalTransport(())
         self.shards: list[Shard] = []
-        self.service = RouteService(of, of.settings.route_groups[0], {})
-        self.service.start()
+        self.service = self._routes()
         for plan in of.views:
             checkpoint = Checkpoint(open_store(root), plan.name)
             sinks = open_sinks(of, plan.name)
             made = Aggregation(plan, sinks, 0, checkpoint=checkpoint, interval_ns=1 << 60)
             self.transport.aggregations[plan.name, 0] = made
 
+    def _routes(self) -> RouteService:
+        service = RouteService(self.program, self.program.settings.route_groups[0], {})
+        service.start()
+        return service
+
+    def stop_routes(self) -> None:
+        """End the RIB group; nobody answers for it until `start_routes`."""
+        self.service.stop()
+
+    def start_routes(self) -> None:
+        """Start it again: it has what it saved."""
+        self.service = self._routes()
+
     def newest(self, group: str, epoch: str, generation: int) -> Snapshot | None:
         """As RIB groups do."""
         del group
+        if self.service.state != "running":
+            raise ConnectionError("nobody is there")
         return self.service.newest(epoch, generation)
 
     def publish(self, entries: list[Any]) -> object:
