@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
 import ray
 
 from actors.metrics import AGGREGATOR, Meter
@@ -13,13 +13,16 @@ from actors.naming import aggregate_name, as_actor, here
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
+from flowray.live.publish import LivePublisher
 from flowray.logs import configure
 from flowray.settings.compile import compile_settings
 from flowray.settings.model import Settings
 from flowray.sinks.opening import open_sinks
+from flowray.state.snapshots import seed_of, snapshots_of
 from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation, Receipt
 from flowray.views.checkpoint import Checkpoint
+from flowray.views.leading import Leading
 from flowray.views.view import Partial
 
 TICK_SECONDS = 0.2
@@ -42,19 +45,32 @@ class Aggregate:
             partition,
             checkpoint=Checkpoint(store, f"checkpoints/{view}-{partition}.checkpoint"),
             interval_ns=settings.state.checkpoint,
+            outbox_limit=settings.state.outbox_limit,
+            snapshots=snapshots_of(settings),
+            start_from=seed_of(settings, view, partition),
         )
+        self._aggregation.start()
         tags = {"view": view, "partition": str(partition)}
-        self._meter = Meter(AGGREGATOR, tags, self._aggregation.status)
-        self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
-        self._thread.start()
+        self._live = LivePublisher(program, view, partition, self._aggregation)
+        self._meter = Meter(AGGREGATOR, tags, self._figures)
+        self._threads = [
+            threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
+            for name, work in (
+                ("tick", self._aggregation.advance),
+                ("keep", self._aggregation.keep),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._live.start()
         search_seldom()
 
     def __repr__(self) -> str:
         return f"Aggregate({self._name}, {'stopped' if self._stop.is_set() else 'running'})"
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[], object]) -> None:
         while not self._stop.wait(TICK_SECONDS):
-            self._aggregation.tick()
+            work()
 
     def deliver(self, partial: Partial, incarnation: str) -> Receipt:
         """Merge a partial."""
@@ -72,9 +88,13 @@ class Aggregate:
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
         """Figures. Raises RuntimeError if time stands still here."""
-        if not self._thread.is_alive():
-            raise RuntimeError("the tick thread died")
-        return {**self._aggregation.status(), **here()}
+        for thread in self._threads:
+            if not thread.is_alive() and not self._stop.is_set():
+                raise RuntimeError(f"the thread {thread.name} died")
+        return {**self._figures(), **here()}
+
+    def _figures(self) -> dict[str, Any]:
+        return {**self._aggregation.status(), **self._live.status()}
 
     @ray.method(concurrency_group="control")
     def ledger(self) -> Snapshot:
@@ -82,16 +102,17 @@ class Aggregate:
         return self._aggregation.ledger()
 
     @ray.method(concurrency_group="control")
-    def newest(self, n: int, by: str) -> pa.Table | None:
-        """The first n rows of the newest open window by a counter."""
-        return self._aggregation.newest(n, by)
+    def leading(self, n: int) -> list[Leading]:
+        """The first rows of the newest open window, if there is one."""
+        return self._aggregation.leading(n, windows=1)
 
     def finish(self) -> dict[str, Any]:
         """Close every window and checkpoint; the last figures."""
         self._stop.set()
         self._aggregation.finish()
+        self._live.stop()
         self._meter.flush()
-        return {**self._aggregation.status(), "ledger": self._aggregation.ledger()}
+        return {**self._figures(), "ledger": self._aggregation.ledger()}
 
     def close_accounts(self) -> None:
         """End a run whose records are all committed."""

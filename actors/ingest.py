@@ -16,6 +16,7 @@ from flowray.garbage import search_seldom
 from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import Entry
 from flowray.ingest.ledger import Snapshot
+from flowray.ingest.ring import open_ring
 from flowray.ingest.shard import Shard
 from flowray.logs import configure
 from flowray.settings.compile import compile_settings
@@ -100,8 +101,12 @@ class Ingest:
         configure(name, settings.logs)
         program = compile_settings(settings, file)
         routes = RayRoutes() if settings.route_groups else None
+        ring = open_ring(settings, name)
         self._shard = Shard(
-            program, name, RayTransport(), RayKnowledge(), routes=routes, listen=listen
+            *(program, name, RayTransport(), RayKnowledge()),
+            routes=routes,
+            listen=listen,
+            ring=ring,
         )
         self._shard.start()
         self._state = "running"

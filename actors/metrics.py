@@ -36,6 +36,10 @@ SHARD: tuple[Metric, ...] = (
         *("flowray_kernel_drops_total", "counter", "drops_by_socket"),
         *("Datagrams that the kernel had no room for, by address listened on.", "socket"),
     ),
+    Metric("flowray_resumed_total", "counter", "resumed", "Times it went on from a killed one."),
+    Metric("flowray_recovered_total", "counter", "recovered", "Datagrams that killed ones left."),
+    Metric("flowray_ring_failures_total", "counter", "ring_failures", "Partials not in the ring."),
+    Metric("flowray_ring_used", "gauge", "ring_used", "Share of the ring in use, 0 to 1."),
     Metric("flowray_partials_total", "counter", "delivered", "Partials merged by aggregators."),
     Metric("flowray_resent_total", "counter", "resent", "Partials sent once more."),
     Metric("flowray_send_failures_total", "counter", "failures", "Partials that did not arrive."),
@@ -73,7 +77,13 @@ AGGREGATOR: tuple[Metric, ...] = (
     Metric("flowray_checkpoints_total", "counter", "checkpoints", "Checkpoints written."),
     Metric("flowray_aggregator_errors_total", "counter", "errors", "Ticks that failed."),
     Metric("flowray_aggregator_cpu_seconds_total", "counter", "cpu_seconds", "CPU of the process."),
+    Metric("flowray_live_writes_total", "counter", "live_writes", "Live views written to Redis."),
+    Metric("flowray_live_failures_total", "counter", "live_failures", "Such writes that failed."),
+    Metric("flowray_live_cpu_seconds_total", "counter", "live_cpu_seconds", "CPU of these writes."),
+    Metric("flowray_live_down", "gauge", "live_down", "1 while Redis does not take live views."),
     Metric("flowray_outstanding_commits", "gauge", "outstanding", "Commits that a sink lacks."),
+    Metric("flowray_outbox_octets", "gauge", "outbox_octets", "What waits for sinks."),
+    Metric("flowray_partials_refused_total", "counter", "refused", "Outbox full: shards wait."),
     Metric("flowray_open_windows", "gauge", "open_windows", "Windows not closed yet."),
     Metric("flowray_open_records", "gauge", "open_records", "Records in open windows."),
     Metric("flowray_behind_seconds", "gauge", "behind_seconds", "Age of the least watermark."),
@@ -117,6 +127,7 @@ RIB: tuple[Metric, ...] = (
 
 STORE: tuple[Metric, ...] = (
     Metric("flowray_store_entries", "gauge", "entries", "Templates and facts in the store."),
+    Metric("flowray_store_pending", "gauge", "pending", "Of these, not stored yet."),
     Metric("flowray_store_refused_total", "counter", "refused", "Entries beyond its bound."),
 )
 

@@ -121,6 +121,9 @@ class Retired:
             self._stored = False
 
     def forget(self) -> None:
-        """The run has ended in order: the next one begins anew. Raises OSError."""
+        """The run has ended in order: the next one begins anew."""
         with self._lock:
-            self._store.delete(NAME)
+            try:
+                self._store.delete(NAME)
+            except OSError as error:
+                log.warning("the next run will begin with the accounts of this one: %s", error)

@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.naming import NAMESPACE, SUPERVISOR
 from cluster.accounts import live_problems
+from flowray.live.newest import NewestRows, ViewError
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.model import Settings
 
@@ -28,6 +29,12 @@ class Api:
     @cached_property
     def _program(self) -> Program:
         return compile_settings(self._settings, self._file)
+
+    @cached_property
+    def _newest_rows(self) -> NewestRows:
+        from actors.newest import ask_aggregators  # imports Ray, which reads its environment then
+
+        return NewestRows(self._program, ask_aggregators)
 
     def reasons(self) -> list[str]:
         """Why it is not ready, one line each."""
@@ -51,18 +58,16 @@ class Api:
     def top(self, view: str, n: str, by: str) -> Mapping[str, Any]:
         """The biggest rows of a view's newest open window. Raises UnknownError."""
         from actors.gateway import UnknownError
-        from cluster.look import ViewError, newest_rows
 
         if not n.isdecimal() or not 1 <= int(n) <= MOST_ROWS:
             raise UnknownError(f"n: found {n!r}, allowed a number from 1 to {MOST_ROWS}")
         try:
-            found = newest_rows(self._program, view, int(n), by)
+            found = self._newest_rows(view, int(n), by)
         except ViewError as error:
             raise UnknownError(str(error)) from None
         if found is None:
             return {"view": view, "window": None, "rows": []}
-        rows, start = found
-        return {"view": view, "window": start / 1e9, "rows": rows.to_pylist()}
+        return {"view": view, "window": found.start / 1e9, "rows": found.rows}
 
 
 def unready(status: Mapping[str, Any]) -> list[str]:

@@ -44,5 +44,9 @@ def describe(program: Program) -> list[str]:
         for name, stream in program.streams.items()
     ]
     lines += [f"sink {name}: {sink.type} at {sink.path}" for name, sink in settings.sinks.items()]
+    if (redis := settings.redis) is not None:
+        how = "TLS" if redis.tls else "no TLS"
+        every = _seconds(settings.live.interval)
+        lines.append(f"live views: Redis at {redis.place}, {how}; every {every}")
     lines.append(f"state at {shown(settings.state.path)}")
     return lines

@@ -32,6 +32,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, not
 rib = typer.Typer(help="Look into the tables of routes.", no_args_is_help=True)
 app.add_typer(rib, name="rib")
 
+state = typer.Typer(help="Look at snapshots of the state.", no_args_is_help=True)
+app.add_typer(state, name="state")
+
 Address = Annotated[
     str | None,
     typer.Option(help="Where the looking glass answers; else as configured.", metavar="HOST:PORT"),
@@ -93,12 +96,16 @@ def up(
             " else one of its own."
         ),
     ] = None,
+    from_state: Annotated[
+        str | None,
+        typer.Option(help="Start from a snapshot: its name, latest, or where it is and its name."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start and stay until Ctrl-C or `flowray down`; then drain and print the summary."""
     from cluster.up import up as run
 
-    run(config, address, as_json=as_json)
+    run(config, address, from_state, as_json=as_json)
 
 
 @app.command()
@@ -161,6 +168,28 @@ def ledger(config: Config = None, as_json: Json = False) -> None:
     from cluster.look import ledger as run
 
     run(config, as_json=as_json)
+
+
+@state.command("ls")
+def state_ls(config: Config = None, as_json: Json = False) -> None:
+    """List the snapshots of the state."""
+    from cluster.state import ls as run
+
+    run(config, as_json=as_json)
+
+
+@state.command("show")
+def state_show(
+    name: Annotated[str, typer.Argument(help="Name of the snapshot.")] = "latest",
+    view: Annotated[str | None, typer.Option(help="Show the rows that this view had open.")] = None,
+    n: Annotated[int, typer.Option("-n", min=0, help="Rows at most; 0: all.")] = 20,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a snapshot holds: its parts, or the open rows of a view."""
+    from cluster.state import show as run
+
+    run(config, name, view, n, as_json=as_json)
 
 
 @rib.command("peers")

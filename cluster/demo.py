@@ -22,11 +22,12 @@ from rich.text import Text
 
 from cluster.accounts import live_problems
 from cluster.live import Live
-from cluster.look import newest_rows, rows_table
+from cluster.look import rows_table
 from cluster.up import report, started
 from flowray.errors import ConfigError
 from flowray.generate.population import LOCAL_AS
 from flowray.ingest.ledger import totals
+from flowray.live.newest import NewestRows
 from flowray.settings.compile import Program, compile_settings
 from flowray.settings.defaults import DEFAULT
 from flowray.settings.load import parse_settings
@@ -186,20 +187,22 @@ def _over(stop: threading.Event, deadline: float, pause: float) -> bool:
 def _page(live: Live, program: Program, pulse: Pulse) -> Group:
     import ray
 
+    from actors.newest import ask_aggregators
+
     ledger = ray.get(live.supervisor.ledger.remote(), timeout=30)
     status = live.status()
     sums = totals(ledger)
     drops = sum(s.get("kernel_drops", 0) for s in status["shards"].values())
     rates = pulse.rates({name: sums.get(name, 0) for name in ("datagrams", "records")})
     wrong = live_problems(ledger)
-    found = newest_rows(program, VIEW, ROWS, BY)
+    found = NewestRows(program, ask_aggregators)(VIEW, ROWS, BY)
     line = Text(
         f"{sums.get('datagrams', 0):,} datagrams ({rates['datagrams']:,.0f}/s),"
         f" {sums.get('records', 0):,} records ({rates['records']:,.0f}/s) of"
         f" {len(ledger['exporters'])} exporters, {drops} dropped by the kernel"
     )
     balance = Text("; ".join(wrong) or "ledger balances", style="red" if wrong else "green")
-    table = rows_table(VIEW, *found) if found else Table(title="waiting for the first flows")
+    table = rows_table(VIEW, found) if found else Table(title="waiting for the first flows")
     return Group(table, line, balance, *_dashboard(live))
 
 

@@ -4,47 +4,44 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import typer
 from rich import box
 from rich.console import Console
 from rich.live import Live as Screen
 from rich.table import Table
 
-from actors.naming import NAMESPACE, TEMPLATES, aggregate_name
+from actors.naming import NAMESPACE, TEMPLATES
 from cluster.accounts import ledger_tables, live_problems, warnings
 from cluster.replay import load_program
 from cluster.runtime import supervisor
 from cluster.topology import absolute
-from flowray.errors import FlowrayError
+from flowray.live.newest import Newest, NewestRows
 from flowray.settings.compile import Program
-from flowray.sinks.render import render
-from flowray.views.view import WINDOW
+from flowray.views.leading import Leading
+from flowray.views.view import ViewPlan
 
 ANSWER_SECONDS = 30
 REFRESH_SECONDS = 1.0
 
 PIPE_WIDTH = 120
 COUNTERS = ("packets", "bytes", "flows")
+IN_TITLE = "stamp_inserted"
 SHARD_COLUMNS = ("state", "datagrams", "kernel_drops", "lag_seconds", "errors", "restarts")
 NODE_COLUMNS = ("state", "address", "actors", "wanted_shards")
 RIB_COLUMNS = (
     *("state", "bgp_sessions", "bmp_sessions", "peers", "stale_peers", "routes"),
     *("snapshot_lag_seconds", "restarts"),
 )
-AGGREGATOR_COLUMNS = ("state", "open_windows", "rows_committed", "outstanding", "behind_seconds")
-
-
-class ViewError(FlowrayError):
-    """A view that cannot be looked at."""
+AGGREGATOR_COLUMNS = (
+    *("state", "open_windows", "rows_committed", "outstanding", "outbox_octets"),
+    *("behind_seconds", "live"),
+)
 
 
 @contextmanager
@@ -93,14 +90,12 @@ def _members(title: str, members: dict[str, Any], columns: tuple[str, ...]) -> T
     table.add_column(title, no_wrap=True)
     for column in columns:
         table.add_column(column.replace("_", " "))
-    wrong = {
-        n: m.get("error") or m.get("last_sink_error") or m.get("last_error")
-        for n, m in members.items()
-    }
+    told = ("error", "last_sink_error", "live_error", "last_error")
+    wrong = {n: next(filter(None, map(m.get, told)), "") for n, m in members.items()}
     if any(wrong.values()):
         table.add_column("what is wrong", overflow="fold")
     for name, m in members.items():
-        words = [wrong[name] or ""] if any(wrong.values()) else []
+        words = [wrong[name]] if any(wrong.values()) else []
         table.add_row(name, *(str(m.get(c, "")) for c in columns), *words)
     return table
 
@@ -152,45 +147,15 @@ def ledger(config: Path | None, *, as_json: bool) -> None:
         console.print("it balances", style="green")
 
 
-def newest_rows(program: Program, view: str, n: int, by: str) -> tuple[pa.Table, int] | None:
-    """The first n rows of the newest open window by a counter, as JSON keys and values, and the
-    start of the window (ns). None if no window is open. Raises ViewError.
-    """
-    plan = next((p for p in program.views if p.name == view), None)
-    if plan is None:
-        known = ", ".join(p.name for p in program.views)
-        raise ViewError(f"no view {view!r}; there are: {known}")
-    if plan.windows is None:
-        raise ViewError(f"view {view!r} has no window: its rows are in its sinks")
-    if by not in {f.name for f in plan.values}:
-        counters = ", ".join(f.name for f in plan.values)
-        raise ViewError(f"view {view!r} does not count {by!r}; it counts: {counters}")
-    import ray
-
-    names = [aggregate_name(view, p) for p in range(plan.partitions)]
-    calls = [ray.get_actor(name, NAMESPACE).newest.remote(n, by) for name in names]
-    parts = [part for part in _get(calls) if part is not None]
-    if not parts:
-        return None
-    start = max(int(pc.max(part[WINDOW]).as_py()) for part in parts)
-    newest = pa.scalar(start, pa.int64())
-    table = pa.concat_tables([p.filter(pc.equal(p[WINDOW], newest)) for p in parts])
-    table = table.unify_dictionaries()
-    table = table.take(pc.sort_indices(table, sort_keys=[(by, "descending")])[:n])
-    encoding = replace(program.encoding(view), records="rows")
-    return render(table, list(plan.fields), encoding, (start, start + plan.windows.width)), start
-
-
-def rows_table(view: str, rows: pa.Table, start: int) -> Table:
+def rows_table(view: str, newest: Newest) -> Table:
     """Rows for a terminal."""
-    when = datetime.fromtimestamp(start / 1e9, UTC).strftime("%H:%M:%S")
+    when = datetime.fromtimestamp(newest.start / 1e9, UTC).strftime("%H:%M:%S")
     table = Table(title=f"{view}, window of {when} UTC", box=box.SIMPLE_HEAD, pad_edge=False)
-    if "others" in rows.column_names and not pc.any(rows["others"]).as_py():
-        rows = rows.drop_columns("others")
-    for name in rows.column_names:
+    names = dict.fromkeys(name for row in newest.rows for name in row if name != IN_TITLE)
+    for name in names:
         table.add_column(name, justify="right" if name in COUNTERS else "left", overflow="fold")
-    for row in rows.to_pylist():
-        table.add_row(*(_cell(name, value) for name, value in row.items()))
+    for row in newest.rows:
+        table.add_row(*(_cell(name, row.get(name)) for name in names))
     return table
 
 
@@ -212,18 +177,41 @@ def amount(value: float) -> str:
 
 
 def top(config: Path | None, view: str, n: int, by: str, *, once: bool, as_json: bool) -> None:
-    """The biggest rows of a view's newest open window, again and again."""
-    with _connected(config) as (program, _):
-        console = _console()
+    """The biggest rows of a view's newest open window, again and again. Joins Ray only to ask the
+    aggregators.
+    """
+    program = load_program(config)
+    console = _console()
+    with ExitStack() as joined:
+        newest_rows = NewestRows(program, _Asking(program, joined))
         if once or as_json or not console.is_terminal:
-            found = newest_rows(program, view, n, by)
+            found = newest_rows(view, n, by)
             if as_json:
-                typer.echo(json.dumps(found[0].to_pylist() if found else [], default=str))
+                typer.echo(json.dumps(found.rows if found else []))
             else:
-                console.print(rows_table(view, *found) if found else "no open window")
+                console.print(_page(view, found))
             return
         with Screen(console=console, screen=True) as screen:
             while True:
-                found = newest_rows(program, view, n, by)
-                screen.update(rows_table(view, *found) if found else "no open window")
+                screen.update(_page(view, newest_rows(view, n, by)))
                 time.sleep(REFRESH_SECONDS)
+
+
+def _page(view: str, newest: Newest | None) -> Table | str:
+    return rows_table(view, newest) if newest else "no open window"
+
+
+class _Asking:
+    """Asks aggregators; joins Ray for the first question. Raises NotRunningError."""
+
+    def __init__(self, program: Program, joined: ExitStack) -> None:
+        self._program, self._joined = program, joined
+        self._connected = False
+
+    def __call__(self, plan: ViewPlan, n: int) -> Sequence[Leading]:
+        if not self._connected:
+            self._joined.enter_context(supervisor(absolute(self._program.settings)))
+            self._connected = True
+        from actors.newest import ask_aggregators  # imports Ray, which reads its environment then
+
+        return ask_aggregators(plan, n)

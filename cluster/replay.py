@@ -67,7 +67,7 @@ class Outputs:
                 return open_stream(self._program, view)
             return [one_stream_file(self._program, view, self._out, self._kind)]
         if self._out is None:
-            return open_sinks(self._program, view)
+            return list(open_sinks(self._program, view).values())
         return [one_file(self._program, view, self._out, self._kind)]
 
     @contextmanager

@@ -13,7 +13,7 @@ from cluster.api import Api
 from flowray.filesystems import is_uri
 from flowray.settings.cluster import PLACEHOLDER
 from flowray.settings.compile import Program
-from flowray.settings.model import FileSink, Settings
+from flowray.settings.model import FileSink, Settings, State
 
 
 def plan_of(program: Program, file: str, cores: int | None = None) -> Plan:
@@ -39,6 +39,10 @@ def absolute(settings: Settings) -> Settings:
         archive = archive.model_copy(update={"path": archive.path.absolute()})
     told = {"join": join.model_copy(update=files), "rpki": rpki, "archive": archive}
     routes = settings.routes.model_copy(update=told)
+    redis = settings.redis
+    if redis is not None:
+        files = {name: path.absolute() for name, path in redis if isinstance(path, Path)}
+        redis = redis.model_copy(update=files)
     kept = settings.archive
     if kept is not None:
         places = {"path": _absolute_location(kept.path), "spool": kept.spool.absolute()}
@@ -48,14 +52,25 @@ def absolute(settings: Settings) -> Settings:
         update={
             "listen": listen,
             "routes": routes,
-            "state": settings.state.model_copy(
-                update={"path": _absolute_location(settings.state.path)}
-            ),
+            "redis": redis,
+            "state": _absolute_state(settings.state),
             "archive": kept,
             "maps": settings.maps.model_copy(update=maps),
             "sinks": {name: _absolute_sink(sink) for name, sink in settings.sinks.items()},
         }
     )
+
+
+def _absolute_state(state: State) -> State:
+    update: dict[str, Any] = {"path": _absolute_location(state.path)}
+    if state.ring is not None:
+        update["ring"] = state.ring.expanduser().absolute()
+    if state.snapshots is not None and state.snapshots.path is not None:
+        path = {"path": _absolute_location(state.snapshots.path)}
+        update["snapshots"] = state.snapshots.model_copy(update=path)
+    if state.start_from is not None and "/" in state.start_from:
+        update["start_from"] = _absolute_location(state.start_from)
+    return state.model_copy(update=update)
 
 
 def _absolute_sink(sink: FileSink) -> FileSink:

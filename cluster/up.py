@@ -18,6 +18,7 @@ import typer
 from cluster.live import Live, actor_names, running, summary
 from cluster.replay import load_program
 from cluster.runtime import NotRunningError, Running, forget, joined_runtime, own_runtime
+from cluster.state import reached, seeded
 from cluster.topology import absolute, plan_of, with_ports
 from flowray.errors import FlowrayError
 from flowray.filesystems import shown
@@ -36,11 +37,13 @@ class DrainError(FlowrayError):
     """A node cannot be emptied."""
 
 
-def up(config: Path | None, address: str | None, *, as_json: bool) -> None:
+def up(
+    config: Path | None, address: str | None, from_state: str | None = None, *, as_json: bool
+) -> None:
     """Start, stay until a signal or `flowray down`, drain, print the summary."""
     program = load_program(config)
     stop = threading.Event()
-    with started(program, str(config or "built-in"), address, stop) as live:
+    with started(program, str(config or "built-in"), address, stop, from_state) as live:
         if not as_json:
             for line in _lines(live.wait_ready(), live.plan.settings):
                 typer.echo(line, err=True)
@@ -54,15 +57,21 @@ def up(config: Path | None, address: str | None, *, as_json: bool) -> None:
 
 @contextmanager
 def started(
-    program: Program, file: str, address: str | None, stop: threading.Event
+    program: Program,
+    file: str,
+    address: str | None,
+    stop: threading.Event,
+    from_state: str | None = None,
 ) -> Iterator[Live]:
     """A flowray that runs and receives, on a Ray of its own or on the one at `address`.
 
     SIGINT and SIGTERM set `stop`; a second one interrupts. Raises AlreadyRunningError, StartError.
     """
     settings = with_ports(absolute(program.settings))
-    plan = plan_of(compile_settings(settings, file), file)
     _claim(settings)
+    reached(settings)
+    settings = seeded(settings, from_state)
+    plan = plan_of(compile_settings(settings, file), file)
     where = address or os.environ.get("RAY_ADDRESS") or settings.cluster.address
     runtime = joined_runtime(where) if where else own_runtime(settings)
     with runtime as ray_runtime:

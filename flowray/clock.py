@@ -23,3 +23,7 @@ class Rising:
         """The time, or the latest time told so far if that is later."""
         self._last = max(self._last, self._clock())
         return self._last
+
+    def go_on_from(self, at_ns: int) -> None:
+        """Tell no time before this one."""
+        self._last = max(self._last, at_ns)

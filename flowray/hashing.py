@@ -126,6 +126,11 @@ class Index:
     def __len__(self) -> int:
         return self.count
 
+    def items(self) -> tuple[U64, U64]:
+        """All keys (count, 2) and their values (count,), in no order."""
+        used = self.used != 0
+        return self.keys[used], self.values[used]
+
     def put(self, a: int, b: int, value: int) -> None:
         """Store or overwrite a value."""
         if (self.count + 1) * 2 > self.used.size:

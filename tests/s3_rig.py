@@ -50,10 +50,13 @@ class S3Server:
         assert self._process is not None
         return self._process.pid
 
-    def uri(self, prefix: str = "") -> str:
-        """Where a store or a sink finds the bucket."""
+    def uri(self, prefix: str = "", *, keys: bool = False) -> str:
+        """Where a store or a sink finds the bucket; `keys`: for a process with another environment,
+        credentials included.
+        """
+        user = ":".join(list(self.environment.values())[:2]) + "@" if keys else ""
         options = {"endpoint_override": f"127.0.0.1:{self.port}", "scheme": "http"}
-        return f"s3://{BUCKET}/{prefix}?{urlencode({**options, 'region': 'us-east-1'})}"
+        return f"s3://{user}{BUCKET}/{prefix}?{urlencode({**options, 'region': 'us-east-1'})}"
 
     def start(self) -> None:
         """Start it, with all that it held before if it is `durable`, and wait until it answers."""

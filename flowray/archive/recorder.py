@@ -16,7 +16,7 @@ import numpy.typing as npt
 from flowray.archive.events import EventKind
 from flowray.archive.shard_archive import ShardArchive, listeners_of
 from flowray.clock import Clock
-from flowray.ingest.collector import Collector
+from flowray.ingest.collector import Collector, Keeping, MakeCollector
 from flowray.ingest.decode import Learned
 from flowray.ingest.knowledge import to_entry
 from flowray.ingest.ledger import Account
@@ -24,16 +24,23 @@ from flowray.settings.compile import Program
 from flowray.views.view import Partial
 from flowray.wire.packets import PacketBatch
 
-__all__ = ["RecordedCollector", "collector_of"]
+__all__ = ["RecordedCollector", "collectors_of"]
 
 
 class RecordedCollector(Collector):
     """As `Collector`, archived. `clock` tells when something happened."""
 
     def __init__(
-        self, program: Program, shard: str, life: str, archive: ShardArchive, clock: Clock
+        self,
+        program: Program,
+        shard: str,
+        life: str,
+        archive: ShardArchive,
+        clock: Clock,
+        *,
+        keeping: Keeping | None = None,
     ) -> None:
-        super().__init__(program, shard, life, shared=True)
+        super().__init__(program, shard, life, shared=True, keeping=keeping)
         self.archive = archive
         self._clock = clock
         self._joined: dict[str, tuple[str, int, bool]] = {}
@@ -100,27 +107,25 @@ class RecordedCollector(Collector):
         self.archive.event(EventKind.GIVEN_UP, self._clock())
         super().give_up_held()
 
-    def hand_over(
-        self, watermark: int, *, skip: frozenset[tuple[str, int]] = frozenset()
-    ) -> list[Partial]:
+    def hand_over(self, watermark: int) -> list[Partial]:
         """As `Collector.hand_over`."""
         if self._decoder.hold.octets:
             self.archive.event(EventKind.EXPIRED, self._clock(), began_ns=watermark)
-        return super().hand_over(watermark, skip=skip)
+        return super().hand_over(watermark)
 
 
 def _text(address: str, learned: Learned) -> str:
     return json.dumps(to_entry(address, learned), separators=(",", ":"))
 
 
-def collector_of(
+def collectors_of(
     program: Program, shard: str, life: str, listen: Sequence[str], clock: Clock
-) -> Collector:
-    """The collector of a live shard with these listeners, archived if the configuration says so.
-    Raises as `ShardArchive`.
+) -> MakeCollector:
+    """What makes the collector of a live shard with these listeners, archived if the configuration
+    says so. Raises as `ShardArchive`.
     """
     wanted = program.settings.archive
     if wanted is None or not wanted.datagrams:
-        return Collector(program, shard, life, shared=True)
+        return lambda keeping: Collector(program, shard, life, shared=True, keeping=keeping)
     archive = ShardArchive(wanted, shard, life, listeners_of(listen))
-    return RecordedCollector(program, shard, life, archive, clock)
+    return lambda keeping: RecordedCollector(program, shard, life, archive, clock, keeping=keeping)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +35,22 @@ wrong.
 """
 
 
+class Keeping(Protocol):
+    """Where partials are kept until they are acknowledged, if not in memory (`KeptPartials`)."""
+
+    def keep(self, partial: Partial) -> Partial:
+        """Store a partial; the same, with its table where it is stored."""
+
+    def forget(self, partial: Partial) -> None:
+        """Let go of a partial that was acknowledged."""
+
+
 class Collector:
     """Decodes, enriches and folds. Partials are numbered, and kept until acknowledged. Not
     thread-safe.
 
-    `shared`: other shards hear exporters too, and the owner installs what they learn.
+    `shared`: other shards hear exporters too, and the owner installs what they learn. `watermark`
+    (ns) is that of the last hand-over.
     """
 
     def __init__(
@@ -48,8 +60,11 @@ class Collector:
         incarnation: str | None = None,
         *,
         shared: bool = False,
+        keeping: Keeping | None = None,
     ) -> None:
         self.shard = shard
+        self._keeping = keeping
+        self.watermark = 0
         self.incarnation = incarnation or uuid.uuid4().hex[:12]
         self.exporters = Exporters(program.settings.decode.exporters)
         of_counters = [plan.name for plan in program.views if plan.of == "counters"]
@@ -68,7 +83,7 @@ class Collector:
         self._decoder = FlowDecoder(
             self.layout, program.decode, self.ledger, self._texts, self._enrich, shared=shared
         )
-        self._samples = SampleDecoder(
+        self.samples = SampleDecoder(
             self.layout,
             program.decode,
             self.ledger,
@@ -81,12 +96,13 @@ class Collector:
         self._flow_views = [view for view in self._views if view.plan.of == "flows"]
         self._counter_views = [view for view in self._views if view.plan.of == "counters"]
         self._block_names = block_names()
-        self._sequence = {
+        self.sequence = {
             (plan.name, p): 0 for plan in program.views for p in range(plan.partitions)
         }
         self._unacknowledged: dict[tuple[str, int], deque[Partial]] = {
-            place: deque() for place in self._sequence
+            place: deque() for place in self.sequence
         }
+        self._kept_octets = 0
         self.refused_texts = 0
 
     @property
@@ -105,10 +121,10 @@ class Collector:
         if not sampled.any():
             self._offer(self._decoder.decode(batch))
         elif sampled.all():
-            self._offer(self._samples.decode(batch))
+            self._offer(self.samples.decode(batch))
         else:
             self._offer(self._decoder.decode(_choose(batch, ~sampled)))
-            self._offer(self._samples.decode(_choose(batch, sampled)))
+            self._offer(self.samples.decode(_choose(batch, sampled)))
 
     def _offer(self, parts: Iterator[Columns]) -> None:
         for columns in parts:
@@ -208,31 +224,21 @@ class Collector:
     @property
     def nbytes(self) -> int:
         """Octets held by open partials and by those not acknowledged. Any thread may ask."""
-        kept = sum(
-            p.table.nbytes
-            for q in self._unacknowledged.values()
-            for p in tuple(q)
-            if p.table is not None
-        )
-        return kept + sum(view.nbytes for view in self._views)
+        return self._kept_octets + sum(view.nbytes for view in self._views)
 
-    def hand_over(
-        self, watermark: int, *, skip: frozenset[tuple[str, int]] = frozenset()
-    ) -> list[Partial]:
+    def hand_over(self, watermark: int) -> list[Partial]:
         """Partials of all views since the last call, numbered; each is kept until `acknowledge`.
 
-        Views with a (name, partition) in `skip` keep folding into the same partial: their
-        aggregator lags. A view without rows hands over an empty partial, which carries the
-        watermark: it stops where data waits for its exporter's options.
+        A view without rows hands over an empty partial, which carries the watermark: it stops where
+        data waits for its exporter's options.
         """
         self._decoder.expire(watermark)
         watermark = self._decoder.settling.horizon(watermark)
+        self.watermark = watermark
         partials = []
         for view in self._views:
             plan = view.plan
             places = [(plan.name, p) for p in range(plan.partitions)]
-            if skip.intersection(places):
-                continue
             tables = dict(view.hand_over(self._texts))
             partials += [self._number(p, watermark, tables.get(p[1])) for p in places]
         if self._texts.crowded and not self.pending_rows:
@@ -240,19 +246,30 @@ class Collector:
         return partials
 
     def _number(self, place: tuple[str, int], watermark: int, table: pa.Table | None) -> Partial:
-        self._sequence[place] += 1
+        self.sequence[place] += 1
         partial = Partial(
             place[0],
             place[1],
             self.shard,
             self.incarnation,
-            self._sequence[place],
+            self.sequence[place],
             watermark,
             table,
         )
         if table is not None:
-            self._unacknowledged[place].append(partial)
+            if self._keeping is not None:
+                partial = self._keeping.keep(partial)
+            self._keep(partial)
         return partial
+
+    def _keep(self, partial: Partial) -> None:
+        self._unacknowledged[partial.view, partial.partition].append(partial)
+        self._kept_octets += _octets(partial)
+
+    def go_on_with(self, partials: Iterable[Partial]) -> None:
+        """Keep what a predecessor kept, in the order of their numbers."""
+        for partial in partials:
+            self._keep(partial)
 
     def _renew_texts(self) -> None:
         self.refused_texts += self._texts.refused
@@ -263,7 +280,10 @@ class Collector:
         """The aggregator has everything up to this sequence in a checkpoint."""
         kept = self._unacknowledged[view, partition]
         while kept and kept[0].sequence <= sequence:
-            kept.popleft()
+            partial = kept.popleft()
+            self._kept_octets -= _octets(partial)
+            if self._keeping is not None:
+                self._keeping.forget(partial)
 
     def unacknowledged(self, view: str, partition: int) -> list[Partial]:
         """Partials to send again to an aggregator that came back, oldest first."""
@@ -286,6 +306,14 @@ class Collector:
         """The ledger, with the sets that are held now."""
         held = self.sets_held
         return self.ledger.snapshot() | ({"held": held} if held else {})
+
+
+MakeCollector: TypeAlias = Callable[[Keeping | None], Collector]
+"""Makes the collector of a shard, whose partials something keeps or nothing does."""
+
+
+def _octets(partial: Partial) -> int:
+    return 0 if partial.table is None else int(partial.table.nbytes)
 
 
 def _is_sflow(batch: PacketBatch) -> npt.NDArray[np.bool_]:

@@ -133,7 +133,7 @@ class FlowDecoder:
         self.learned: list[Learned] = []
         self._told_at: dict[tuple[TemplateKey, int, int], int] = {}
         self._remembered = Remembered()
-        self._sequences = Sequences(ledger, settings.templates)
+        self.sequences = Sequences(ledger, settings.templates)
 
     def replace_texts(self, texts: Interner) -> None:
         """Go on with an empty interner: facts are interned anew, ids given before are void."""
@@ -512,7 +512,7 @@ class FlowDecoder:
         step = np.where(version[good] == k.V9, 1, m.header[good, k.H_RECORDS])
         step[unknown[good] & (version[good] == k.IPFIX)] = -1
         place = domain << 4 | version[good]
-        self._sequences.account(exporter, place, m.header[good, k.H_SEQUENCE], step)
+        self.sequences.account(exporter, place, m.header[good, k.H_SEQUENCE], step)
 
 
 def _keep(hold: Hold, m: Messages, sets: I64) -> npt.NDArray[np.bool_]:

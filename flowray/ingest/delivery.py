@@ -1,10 +1,10 @@
 """A shard's side of the exactly-once protocol: partials on their way to aggregators.
 
 Each place (view, partition) is a lane with one partial on its way at a time, so that partials
-arrive in order. While a lane is busy the shard folds on into the next partial: back-pressure
-without a queue. An aggregator that came back after a crash has a new incarnation; it refuses the
-first partial that does not know it, and all that it has not acknowledged goes out again, oldest
-first.
+arrive in order. While a lane is busy the shard folds on into the next partials as long as it can:
+back-pressure nearly without a queue. An aggregator that came back after a crash has a new
+incarnation; it refuses the first partial that does not know it, and all that it has not
+acknowledged goes out again, oldest first.
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ class Delivery:
         """Send partials, numbered in order per place."""
         for partial in partials:
             lane = self._lanes[partial.view, partial.partition]
+            if lane.queue and lane.queue[-1].table is None:
+                lane.queue.pop()  # it says no more than this one
             lane.queue.append(partial)
             self._move(lane)
 
@@ -146,9 +148,9 @@ class Delivery:
     # -- looking at it -----------------------------------------------------------------------------
 
     @property
-    def busy(self) -> frozenset[Place]:
-        """Places that take no partial now."""
-        return frozenset(place for place, lane in self._lanes.items() if lane.busy)
+    def busy(self) -> bool:
+        """Whether any place takes no partial now."""
+        return any(lane.busy for lane in self._lanes.values())
 
     @property
     def failures(self) -> int:

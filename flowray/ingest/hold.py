@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from flowray.ingest.templates import TemplateKey
 
@@ -45,6 +46,7 @@ class Hold:
         self._sets: dict[TemplateKey, list[HeldSet]] = defaultdict(list)
         self._octets: dict[int, int] = defaultdict(int)
         self.octets = 0
+        self.changes = 0
 
     def __len__(self) -> int:
         return sum(len(sets) for sets in self._sets.values())
@@ -73,6 +75,7 @@ class Hold:
         cost = _cost(len(held.raw))
         self._octets[key.exporter] += cost
         self.octets += cost
+        self.changes += 1
 
     def holds(self, key: TemplateKey) -> bool:
         """Whether sets of this template wait."""
@@ -103,5 +106,31 @@ class Hold:
         cost = sum(_cost(len(s.raw)) for s in sets)
         self._octets[exporter] -= cost
         self.octets -= cost
+        self.changes += 1
         if not self._octets[exporter]:
             del self._octets[exporter]
+
+    # -- for a successor ---------------------------------------------------------------------------
+
+    def table(self) -> pa.Table:
+        """All waiting sets, in the order of arrival per template."""
+        sets = [(key, held) for key, waiting in self._sets.items() for held in waiting]
+        return pa.table(
+            {
+                **{
+                    name: pa.array([getattr(key, name) for key, _ in sets], pa.int64())
+                    for name in ("exporter", "domain", "version", "id")
+                },
+                "arrival": pa.array([held.arrival for _, held in sets], pa.int64()),
+                "since": pa.array([held.since for _, held in sets], pa.int64()),
+                "header": pa.array([held.header.tobytes() for _, held in sets], pa.binary()),
+                "raw": pa.array([held.raw for _, held in sets], pa.binary()),
+            }
+        )
+
+    def restore(self, table: pa.Table) -> None:
+        """Hold what another held."""
+        for row in table.to_pylist():
+            key = TemplateKey(row["exporter"], row["domain"], row["version"], row["id"])
+            header = np.frombuffer(row["header"], np.int64).copy()
+            self.put(key, HeldSet(row["raw"], header, row["arrival"], row["since"]))

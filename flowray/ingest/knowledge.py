@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
@@ -71,7 +72,8 @@ def from_entry(entry: Entry) -> tuple[str, Learned]:
     return entry["exporter"], Learned(key, template, fact, entry["at"])
 
 
-def _subject(entry: Entry) -> Subject:
+def subject_of(entry: Entry) -> Subject:
+    """What an entry is about: a later one of the same subject replaces it."""
     about = entry["template"][:1] if "template" in entry else entry["fact"][:2]
     return (entry["exporter"], entry["domain"], entry["version"], "fact" in entry, *about)
 
@@ -130,7 +132,7 @@ class KnowledgeStore:
                 yield entry
 
     def _take(self, entry: Entry) -> bool:
-        subject = _subject(entry)
+        subject = subject_of(entry)
         known = self._entries.get(subject)
         if known is not None and known[1]["at"] >= entry["at"]:
             return False
@@ -217,3 +219,30 @@ class KnowledgeStore:
 
 def _line(entry: Entry) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+
+
+class Outbox:
+    """News on its way to the store, in order, until the store has it. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: deque[Entry] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Add news."""
+        with self._lock:
+            self._entries.extend(entries)
+
+    def entries(self) -> list[Entry]:
+        """All that the store may not have."""
+        with self._lock:
+            return list(self._entries)
+
+    def published(self, n: int) -> None:
+        """The store has the first n."""
+        with self._lock:
+            for _ in range(n):
+                self._entries.popleft()

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from flowray.ingest.kernels import count_each
 from flowray.wire.packets import Exporters
@@ -81,6 +82,7 @@ class ViewAccount(IntEnum):
     LATE = 4
     OTHERS = 5
     COMMITTED = 6
+    RESTORED = 7
 
     @property
     def label(self) -> str:
@@ -129,6 +131,29 @@ class Ledger:
     def total(self, account: Account) -> int:
         """An account summed over exporters."""
         return int(self._counts[account].sum())
+
+    def table(self) -> pa.Table:
+        """The counters of all exporters by their numbers, a column per account."""
+        n = min(len(self._exporters), self._counts.shape[1])
+        return pa.table({a.label: self._counts[a, :n] for a in Account})
+
+    def views(self) -> dict[str, dict[str, int]]:
+        """The accounts of all views: {view: {account: n}}."""
+        return {
+            name: {a.label: int(row[a]) for a in ViewAccount} for name, row in self._views.items()
+        }
+
+    def restore(self, table: pa.Table, views: Mapping[str, Mapping[str, int]]) -> None:
+        """Go on from the accounts that another ledger told, in place of its own."""
+        width = max(64, 1 << table.num_rows.bit_length())
+        self._counts = np.zeros((len(Account), width), np.int64)
+        for account in Account:
+            if account.label in table.column_names:
+                self._counts[account, : table.num_rows] = table[account.label].to_numpy()
+        self._views = {
+            name: np.array([row.get(a.label, 0) for a in ViewAccount], np.int64)
+            for name, row in views.items()
+        }
 
     def counts(self) -> Counts:
         """A copy of the accounts (Account, exporter)."""
@@ -225,9 +250,11 @@ def _view_problems(
     if offered != ended:
         found.append(f"view {view}: {offered} {units} offered, {ended} accounted for")
     committed = row.get("committed", 0)
-    if row.get("aggregated", 0) != committed + still_open:
+    # Those that a snapshot of another run had open were aggregated there.
+    aggregated = row.get("aggregated", 0) + row.get("restored", 0)
+    if aggregated != committed + still_open:
         found.append(
-            f"view {view}: {row.get('aggregated', 0)} {units} aggregated, {committed} committed and"
+            f"view {view}: {aggregated} {units} aggregated, {committed} committed and"
             f" {still_open} open"
         )
     return found

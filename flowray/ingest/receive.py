@@ -11,7 +11,8 @@ from __future__ import annotations
 import ipaddress
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from flowray.ingest.slots import Slots
 from flowray.intervals import AddressSet
 from flowray.wire.packets import OVERFLOW_EXPORTER, Exporters, PacketBatch, address_words
 
-SLOTS = 4096
+BATCH = 4096
 """Datagrams of a batch at most."""
 
 FULL_ENOUGH = 0.25
@@ -55,10 +56,12 @@ class Receiver:
         *,
         allow: Sequence[str] = (),
         buffer_octets: int = 4 << 20,
-        slots: int = SLOTS,
+        slots: Slots | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Open the sockets. `allow`: addresses and prefixes that may send; empty allows all.
+        `slots`: where datagrams stay until their owner restarts them; without, each batch is void
+        at the next.
 
         Raises ListenError.
         """
@@ -66,8 +69,10 @@ class Receiver:
         self._ledger = ledger
         self._allowed = _address_set(allow) if allow else None
         self._clock = Rising(clock)
-        self._slots = Slots(slots)
+        self._slots = Slots(BATCH) if slots is None else slots
+        self._void = slots is None
         self._refused_known = 0
+        self._drops_before: dict[str, int] = {}
         self._nap = LONGEST_NAP
         self.datagrams = 0
         self.octets = 0
@@ -91,8 +96,7 @@ class Receiver:
     def receive(self, timeout: float) -> PacketBatch | None:
         """What came in, None if nothing did for `timeout` seconds.
 
-        The batch points into the receiver's slots and is void at the next call. Raises OSError for
-        a broken socket.
+        The batch points into slots; see there how long. Raises OSError for a broken socket.
         """
         if not self._poll.poll(timeout * 1000):
             return None
@@ -100,19 +104,43 @@ class Receiver:
         return self.take()
 
     def take(self) -> PacketBatch | None:
-        """What waits at the sockets now, None if nothing does."""
-        taken: list[tuple[int, int, Listener]] = []
-        n = 0
+        """What waits at the sockets now, None if nothing does or no slot is free."""
         if not self._open:
             return None
+        slots = self._slots
+        if self._void:
+            slots.restart()
+        now = self._clock()
+        slots.begin(now)
+        first = slots.used
         for listener in self._open:
-            count = self._slots.receive(listener.socket.fileno(), n)
-            if count:
-                taken.append((n, n + count, listener))
-                n += count
+            before = slots.used
+            try:
+                slots.receive(listener.socket.fileno(), BATCH - (slots.used - first))
+            except OSError:
+                if slots.used == first:
+                    raise
+                break  # what the others gave comes first; it will be broken the next time, too
+            slots.stamp(before, now, listener.port)
         # A full batch must not always be the first socket's.
         self._open.append(self._open.pop(0))
-        return self._batch(n, taken) if n else None
+        if slots.used == first:
+            return None
+        return self._batch(first, np.full(slots.used - first, now, np.int64))
+
+    @property
+    def room(self) -> bool:
+        """Whether another datagram can be taken."""
+        return self._void or self._slots.used < self._slots.n
+
+    def adopted(self, first: int, least_ns: int) -> Iterator[PacketBatch]:
+        """What the slots hold from `first` on that a predecessor received, as batches; arrival is
+        not before `least_ns` and not after now.
+        """
+        now, end = self._clock(), self._slots.used
+        for begin in range(first, end, BATCH):
+            stop = min(begin + BATCH, end)
+            yield self._batch(begin, self._slots.arrivals(begin, stop, least_ns, now))
 
     def _let_fill(self) -> None:
         deadline = time.monotonic() + LONGEST_WAIT
@@ -125,15 +153,12 @@ class Receiver:
             elif full - before < FULL_ENOUGH / 8:
                 self._nap = min(self._nap * 2, LONGEST_NAP)
 
-    def _batch(self, n: int, taken: list[tuple[int, int, Listener]]) -> PacketBatch:
-        arrival = np.full(n, self._clock(), np.int64)
-        offset, length = self._slots.payloads(n)
-        hi, lo = np.empty(n, np.uint64), np.empty(n, np.uint64)
-        port = np.empty(n, np.uint16)
-        for first, stop, listener in taken:
-            port[first:stop] = listener.port
-            hi[first:stop], lo[first:stop] = self._slots.addresses(first, stop, listener.family)
-        self.datagrams += n
+    def _batch(self, first: int, arrival: npt.NDArray[np.int64]) -> PacketBatch:
+        stop = first + arrival.size
+        offset, length = self._slots.payloads(first, stop)
+        hi, lo = self._slots.addresses(first, stop)
+        port = self._slots.ports(first, stop)
+        self.datagrams += arrival.size
         self.octets += int(length.sum())
         if self._allowed is None:
             exporter = self._exporters.intern(hi, lo)
@@ -167,7 +192,22 @@ class Receiver:
     @property
     def kernel_drops(self) -> dict[str, int]:
         """Datagrams that the kernel dropped by address listened on, as of the last `watch`."""
-        return {listener.address: listener.drops for listener in self.listeners}
+        drops = dict(self._drops_before)
+        for listener in self.listeners:
+            drops[listener.address] = drops.get(listener.address, 0) + listener.drops
+        return drops
+
+    def figures(self) -> dict[str, Any]:
+        """The counts, JSON-able, for a successor."""
+        counts = {"datagrams": self.datagrams, "octets": self.octets, "refused": self.refused}
+        return {**counts, "kernel_drops": self.kernel_drops}
+
+    def go_on_from(self, figures: dict[str, Any]) -> None:
+        """Count on from a predecessor's figures."""
+        self.datagrams += figures["datagrams"]
+        self.octets += figures["octets"]
+        self.refused += figures["refused"]
+        self._drops_before = dict(figures["kernel_drops"])
 
     @property
     def addresses(self) -> list[str]:

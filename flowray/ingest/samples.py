@@ -53,7 +53,7 @@ class SampleDecoder:
         self._ledger = ledger
         self._exporters = exporters
         self._enrich = enrich
-        self._sequences = Sequences(ledger, SEQUENCE_ACCOUNTS)
+        self.sequences = Sequences(ledger, SEQUENCE_ACCOUNTS)
 
     def decode(self, batch: PacketBatch) -> Iterator[Columns]:
         """Native columns of the flow samples of a batch of sFlow datagrams."""
@@ -116,7 +116,7 @@ class SampleDecoder:
         if not use.any():
             return
         at = exporter[headers.packet[use]]
-        self._sequences.account(
+        self.sequences.account(
             at,
             headers.sub_agent[use].astype(np.int64) << 4,
             headers.sequence[use].astype(np.int64),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from flowray.hashing import MISSING, Index
 from flowray.ingest.ledger import Account, Ledger
@@ -67,3 +68,21 @@ class Sequences:
             self._owner[:slot] = owner
         self._slots.put(exporter, place, slot)
         self._owner[slot] = exporter
+
+    # -- for a successor ---------------------------------------------------------------------------
+
+    def table(self) -> pa.Table:
+        """All accounts: exporter, place, and the words of their state."""
+        keys, slot = self._slots.items()
+        state = self._state[slot.view(np.int64)]
+        columns = {"exporter": keys[:, 0], "place": keys[:, 1]}
+        words = {f"state{i}": state[:, i] for i in range(state.shape[1])}
+        return pa.table({name: np.ascontiguousarray(x) for name, x in (columns | words).items()})
+
+    def restore(self, table: pa.Table) -> None:
+        """Go on from the accounts that others told; there are none here yet."""
+        exporter, place = (table[name].to_numpy() for name in ("exporter", "place"))
+        slot = self._slots_of(exporter.view(np.int64), place.view(np.int64))
+        known = np.flatnonzero(slot >= 0)
+        for i in range(self._state.shape[1]):
+            self._state[slot[known], i] = table[f"state{i}"].to_numpy()[known]

@@ -17,9 +17,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator
 from itertools import takewhile
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from flowray.hashing import MISSING, Index
 from flowray.ingest.hold import HeldSet, Hold
@@ -170,6 +172,34 @@ class Settling:
         window of their arrival, which must not close before.
         """
         return min(watermark, self.hold.oldest)
+
+    # -- for a successor ---------------------------------------------------------------------------
+
+    def table(self) -> pa.Table:
+        """All places that were met, and whether they settle."""
+        keys, state = self._state.items()
+        place, version = np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1])
+        return pa.table({"place": place, "version": version, "state": state})
+
+    def waits_told(self) -> dict[str, Any]:
+        """What is waited for, JSON-able."""
+        return {
+            "since": [[*place, at] for place, at in self._since.items()],
+            "began": [[*place, at] for place, at in self._began.items()],
+            "known_until": self._known_until,
+            "ripe": [[k.exporter, k.domain, k.version, k.id, known] for k, known in self._ripe],
+        }
+
+    def restore(self, table: pa.Table, waits: dict[str, Any]) -> None:
+        """Go on from what another had met; its held sets are restored apart."""
+        for row in table.to_pylist():
+            self._state.put(row["place"], row["version"], row["state"])
+            place = row["place"] >> 32, row["place"] & 0xFFFFFFFF, row["version"]
+            self._told.pop(place, None)
+        self._since = {(e, d, v): at for e, d, v, at in waits["since"]}
+        self._began = {(e, d, v): at for e, d, v, at in waits["began"]}
+        self._known_until = waits["known_until"]
+        self._ripe = deque((TemplateKey(*key), known) for *key, known in waits["ripe"])
 
 
 def _until(times: dict[Place, int], end_ns: int) -> set[Place]:

@@ -17,17 +17,20 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from flowray.archive.recorder import RecordedCollector, collector_of
+from flowray.archive.recorder import RecordedCollector, collectors_of
 from flowray.clock import Clock, Rising, wall_clock
 from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.following import Follower, Routes
-from flowray.ingest.knowledge import Entry, from_entry, to_entry
+from flowray.ingest.knowledge import Entry, Outbox, from_entry, to_entry
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.movements import LedgerMovements, Movements
 from flowray.ingest.receive import Receiver
+from flowray.ingest.ring import Ring
+from flowray.ingest.succession import Cuts, collector_of
 from flowray.ingest.warm import warm
 from flowray.settings.compile import Program
 from flowray.views.aggregate import END_OF_INPUT
+from flowray.views.view import Partial
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,9 @@ EXCHANGE_SECONDS = 1.0
 
 EAGER_ROWS = 1 << 20
 """Rows of open partials at which the shard hands over before its time."""
+
+PATIENCE = 5
+"""Times its interval that a hand-over is put off while an aggregator lags."""
 
 STUCK_SECONDS = 10.0
 """A thread that did not turn for so long is not healthy."""
@@ -60,7 +66,11 @@ class Knowledge(Protocol):
 
 
 class Shard:
-    """One shard. `start` opens the sockets and returns; `drain` ends it without losing anything."""
+    """One shard. `start` opens the sockets and returns; `drain` ends it without losing anything.
+
+    With a `ring` nothing that it received is lost either when its process is killed: see
+    `flowray.ingest.ring`. The ring is closed with the shard.
+    """
 
     def __init__(
         self,
@@ -71,6 +81,7 @@ class Shard:
         *,
         routes: Routes | None = None,
         listen: Sequence[str] | None = None,
+        ring: Ring | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         self._program = program
@@ -78,7 +89,13 @@ class Shard:
         self._listen = listen if listen is not None else program.settings.listen.flows
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
-        self._collector = collector_of(program, name, f"{clock():016x}", self._listen, self._clock)
+        life = f"{clock():016x}"
+        make = collectors_of(program, name, life, self._listen, self._clock)
+        self._collector = collector_of(program, make, ring)
+        self._ring = ring
+        self._cuts: Cuts | None = None
+        # Numbered, but not committed to the ring: not to be sent yet.
+        self._uncommitted: list[Partial] = []
         places = [(plan.name, p) for plan in program.views for p in range(plan.partitions)]
         self._delivery = Delivery(self._collector, transport, places)
         self._knowledge = knowledge
@@ -93,12 +110,13 @@ class Shard:
         self._requests: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
         # Entries to install; behind those of a pull, when it began.
         self._news: SimpleQueue[Entry | int] = SimpleQueue()
-        self._outbox: SimpleQueue[Entry] = SimpleQueue()
+        self._outbox = Outbox()
         self._known: tuple[str, int] = ("", 0)
         self._stop = threading.Event()
         self._ask_now = threading.Event()
         self._threads: list[threading.Thread] = []
         self._due = 0.0
+        self._cut_at = 0.0
         self._turned = time.monotonic()
         self._cpu_seconds = 0.0
         self._full_seconds = 0.0
@@ -119,16 +137,26 @@ class Shard:
         self._pull()
         if self._follower is not None:
             self._follower.pull()
-        self._install()
+        self._install_routes()
         listen = self._program.settings.listen
+        # What comes in from now on waits at the sockets until the ring is worked off: their buffers
+        # hold that much, and before anything was ready other shards took what came.
         self._receiver = Receiver(
             self._listen,
             self._collector.exporters,
             self._collector.ledger,
             allow=listen.allow,
             buffer_octets=listen.receive_buffer,
+            slots=self._ring.slots if self._ring is not None else None,
             clock=self._clock,
         )
+        if self._ring is not None:
+            self._cuts = Cuts(
+                self._ring, self._program, self._collector, self._receiver, self._outbox
+            )
+            self._recover(self._ring)
+        # Not before: what was received then is decoded with what was known then.
+        self._install()
         self.state = "running"
         for run, name in ((self._run, "receive"), (self._exchange, "exchange")):
             thread = threading.Thread(target=run, name=f"{self.name}-{name}", daemon=True)
@@ -138,6 +166,23 @@ class Shard:
             follow, name = self._follower.run, f"{self.name}-routes"
             # Not joined at the end: it may wait for a group that is away.
             threading.Thread(target=follow, args=(self._stop,), name=name, daemon=True).start()
+
+    def _recover(self, ring: Ring) -> None:
+        """Go on with what a predecessor had received after its last cut, and cut."""
+        assert self._receiver is not None
+        if ring.predecessor is not None:
+            last = self._collector.watermark
+            if last < END_OF_INPUT:
+                self._clock.go_on_from(last)
+            for batch in self._receiver.adopted(0, min(last, self._clock())):
+                try:
+                    self._collector.feed(batch)
+                except Exception as error:  # noqa: BLE001 - one bad batch must not end the shard
+                    self._failed(error)
+            log.info("shard %s: %d datagrams of a predecessor", self.name, ring.found)
+            self._uncommitted = self._collector.hand_over(self._clock())
+        self._share()
+        self._commit()
 
     def drain(self, timeout: float = 30.0, *, final: bool = False) -> dict[str, Any]:
         """Stop receiving, hand over all, wait until it is acknowledged; the figures of the end.
@@ -161,18 +206,26 @@ class Shard:
             time.sleep(0.01)
         self._publish_all()
         figures = self.figures()
+        self._end_threads()
+        if self._ring is not None and not figures["unacknowledged"]:
+            self._ring.remove()
         self.close()
         self.state = "drained"
         return {**figures, "state": "drained"}
 
     def close(self) -> None:
         """Stop the threads and close the sockets, whatever is under way."""
+        self._end_threads()
+        if self._receiver is not None:
+            self._receiver.close()
+        if self._ring is not None:
+            self._ring.close()
+
+    def _end_threads(self) -> None:
         self._stop.set()
         self._ask_now.set()
         for thread in self._threads:
             thread.join(5)
-        if self._receiver is not None:
-            self._receiver.close()
         if isinstance(self._collector, RecordedCollector):
             self._collector.archive.close()
 
@@ -199,7 +252,7 @@ class Shard:
         """Once round: a batch, and whatever is due."""
         assert self._receiver is not None
         if self.state == "running":
-            if self._full:
+            if self._full or not self._receiver.room:
                 # Better that the kernel drops, and counts, than that memory ends.
                 self._full_seconds += IDLE_SECONDS
                 self._receiver.watch()
@@ -215,30 +268,63 @@ class Shard:
         self._serve()
         self._install()
         self._settle()
-        now = time.monotonic()
-        if now >= self._due or self._collector.pending_rows >= EAGER_ROWS:
-            if now >= self._due:
-                self._due = now + self._interval
-                self._full = self._collector.nbytes > self._memory
-                self._share()
-            self._hand_over(self._clock())
+        self._turned = now = time.monotonic()
+        if now >= self._due:
+            self._due = now + self._interval
+            self._share()
+        self._cut_if_due(now)
         self._delivery.poll()
-        self._turned = now
         self._cpu_seconds = time.thread_time()
 
-    def _hand_over(self, watermark: int) -> None:
-        self._delivery.offer(self._collector.hand_over(watermark, skip=self._delivery.busy))
+    def _cut_if_due(self, now: float) -> None:
+        """Hand over when it is time and all aggregators are ready, or when there is no more room to
+        wait for them.
+        """
+        if self._uncommitted:
+            self._commit()
+        crowded = self._ring is not None and self._ring.slots.crowded
+        crowded = crowded or self._collector.pending_rows >= EAGER_ROWS
+        patient = self._cut_at + (PATIENCE * self._interval if self._delivery.busy else 0)
+        if crowded or now >= patient:
+            self._cut(self._clock())
+
+    def _cut(self, watermark: int) -> None:
+        """Hand over the open partials of all views, which frees the ring."""
+        self._cut_at = time.monotonic() + self._interval
+        self._share()
+        self._uncommitted += self._collector.hand_over(watermark)
+        self._full = self._collector.nbytes > self._memory
+        self._commit()
+
+    def _commit(self) -> None:
+        """Commit a cut to the ring, then send its partials: the other way round a successor could
+        give their numbers to others. Raises OSError; it is to be called again.
+        """
+        if self._cuts is not None:
+            self._cuts.commit()
+        partials, self._uncommitted = self._uncommitted, []
+        self._delivery.offer(partials)
 
     def _share(self) -> None:
         """Pass news on to the exchange thread, and have it ask if data waits for a template."""
-        for address, learned in self._collector.learned():
-            self._outbox.put(to_entry(address, learned))
-        if not self._outbox.empty() or self._collector.waiting():
+        entries = [to_entry(*told) for told in self._collector.learned()]
+        if entries:
+            self._outbox.put(entries)
+            self._note(entries)
+        if self._outbox or self._collector.waiting():
             self._ask_now.set()
 
-    def _install(self) -> None:
+    def _note(self, entries: list[Entry]) -> None:
+        """Note for a successor what is known from now on."""
+        if self._ring is not None:
+            self._ring.journal.note(entries)
+
+    def _install_routes(self) -> None:
         if self._follower is not None and self._collector.join is not None:
             self._follower.install(self._collector.join)
+
+    def _install(self) -> None:
+        self._install_routes()
         while not self._news.empty():
             news = self._news.get()
             if isinstance(news, int):
@@ -246,6 +332,7 @@ class Shard:
                 continue
             address, learned = from_entry(news)
             self._collector.install(address, learned, self._clock())
+            self._note([news])
             self.installed += 1
 
     def _settle(self) -> None:
@@ -268,6 +355,7 @@ class Shard:
                 time.sleep(QUIET_SECONDS / 10)
                 continue
             self._collector.feed(batch)
+            self._cut_if_due(time.monotonic())
             quiet = time.monotonic() + QUIET_SECONDS
         self._receiver.watch()
         self._receiver.close()
@@ -277,11 +365,13 @@ class Shard:
         """Hand over what is left; whether all has arrived and is acknowledged."""
         self._delivery.poll()
         self._share()
+        if self._uncommitted:
+            self._commit()
         if self._delivery.busy or self._collector.settling or not self._news.empty():
             return False
         if self._collector.pending_rows or not self._ended:
             self._collector.give_up_held()
-            self._hand_over(watermark if watermark is not None else self._clock())
+            self._cut(watermark if watermark is not None else self._clock())
             self._ended = True
             return False
         if self._collector.unacknowledged_count:
@@ -323,17 +413,10 @@ class Shard:
             self._stop.wait(EXCHANGE_SECONDS / 4)
 
     def _publish_all(self) -> None:
-        entries = []
-        while not self._outbox.empty():
-            entries.append(self._outbox.get())
-        if not entries:
-            return
-        try:
+        entries = self._outbox.entries()
+        if entries:
             self._knowledge.publish(entries)
-        except Exception:
-            for entry in entries:
-                self._outbox.put(entry)
-            raise
+            self._outbox.published(len(entries))
 
     def _pull(self) -> None:
         began = self._clock()
@@ -399,6 +482,7 @@ class Shard:
             "pending_rows": c.pending_rows,
             "octets_held": c.nbytes,
             "full_seconds": round(self._full_seconds, 3),
+            **self._ring_figures(),
             "delivered": self._delivery.delivered,
             "resent": self._delivery.resent,
             "failures": self._delivery.failures,
@@ -408,6 +492,18 @@ class Shard:
             "last_error": self.last_error,
             "thread_seconds": round(self._cpu_seconds, 3),
             "cpu_seconds": round(time.process_time(), 3),
+        }
+
+    def _ring_figures(self) -> dict[str, Any]:
+        """What this shard has of predecessors, and how full its ring is."""
+        cuts, ring = self._cuts, self._ring
+        return {
+            "ring": "" if ring is None else str(ring.directory),
+            "ring_used": 0.0 if ring is None else round(ring.slots.used / ring.slots.n, 3),
+            "ring_failures": 0 if ring is None else ring.partials.failures,
+            "ring_set_aside": "" if ring is None else ring.set_aside,
+            "resumed": 0 if cuts is None else cuts.resumed,
+            "recovered": 0 if cuts is None else cuts.recovered,
         }
 
     def _route_figures(self) -> dict[str, Any]:

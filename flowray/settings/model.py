@@ -22,6 +22,7 @@ from flowray.settings.base import Location, Model, Name, Prefix, UdpUrl, misplac
 from flowray.settings.cluster import Cluster
 from flowray.settings.operations import Gateway, Logs, Metrics
 from flowray.settings.quantities import Duration, Octets
+from flowray.settings.redis import Live, Redis
 from flowray.settings.routes import BgpListen, BmpListen, RouteGroup, Routes
 
 
@@ -31,6 +32,7 @@ class Listen(Model):
     flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
     allow: list[Prefix] = []
     receive_buffer: Octets = 16 << 20
+    ring: Octets = 128 << 20
     bgp: BgpListen | None = None
     bmp: BmpListen | None = None
 
@@ -147,11 +149,31 @@ class FileSink(Model):
     append: bool = False
 
 
+class StateSnapshots(Model):
+    """How often aggregators write what they have open, and where; see `flowray.state.snapshots`."""
+
+    every: Annotated[Duration, Field(ge=1_000_000_000)] = 300 * 1_000_000_000
+    keep: int = Field(default=12, ge=1, le=10_000)
+    path: Location | None = None
+
+
 class State(Model):
     """Where checkpoints and templates are kept."""
 
     path: Location = "data/state"
+    ring: Path | None = None
     checkpoint: Annotated[Duration, Field(ge=1_000_000)] = 5 * 1_000_000_000
+    outbox_limit: Annotated[Octets, Field(ge=1)] = 1 << 30
+    snapshots: StateSnapshots | None = None
+    start_from: str | None = None
+
+    @property
+    def shelf(self) -> str:
+        """Where snapshots are."""
+        if self.snapshots is not None and self.snapshots.path is not None:
+            return self.snapshots.path
+        place, question, query = self.path.partition("?")
+        return f"{place.rstrip('/')}/snapshots{question}{query}"
 
     @property
     def local(self) -> Path:
@@ -171,6 +193,8 @@ class Settings(Model):
     routes: Routes = Routes()
     views: list[View] = Field(min_length=1)
     sinks: dict[Name, FileSink] = {}
+    redis: Redis | None = None
+    live: Live = Live()
     state: State = State()
     archive: Archive | None = None
     cluster: Cluster = Cluster()

@@ -17,10 +17,11 @@ from flowray.sinks.encoding import Encoding
 from flowray.sinks.files import FileKind, FileSink, OneFileSink
 
 
-def open_sinks(program: Program, view: str) -> list[Sink]:
-    """The sinks that a view names, rehearsed. Raises ConfigError for names that cannot serve."""
+def open_sinks(program: Program, view: str) -> dict[str, Sink]:
+    """The sinks that a view names, rehearsed. Raises ConfigError for paths that cannot serve."""
     settings = next(v for v in program.settings.views if v.name == view)
-    return [_open(program, view, program.settings.sinks[name], name) for name in settings.sinks]
+    opened = program.settings.sinks
+    return {name: _open(program, view, opened[name], name) for name in settings.sinks}
 
 
 def check_sinks(program: Program, file: str) -> None:

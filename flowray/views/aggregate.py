@@ -10,8 +10,9 @@ up and came back) go to its next revision.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,11 @@ from flowray.columns import Columns, Words
 from flowray.field import Merge
 from flowray.hashing import Interner
 from flowray.ingest.ledger import ViewAccount
-from flowray.sinks.base import Commit, Sink, SinkError
+from flowray.sinks.base import Commit, Sink
+from flowray.state.outbox import OUTBOX_LIMIT, Entry, Outbox
+from flowray.state.store import Store
 from flowray.views.fold import RECORDS, Fold, partial_layout
+from flowray.views.leading import Leading, Totals, leading, totals
 from flowray.views.view import OTHERS, REVISION, WINDOW, Partial, ViewPlan
 from flowray.views.window import is_others, window_word
 
@@ -35,6 +39,9 @@ MAX_WINDOWS = 1 << 15
 
 TEXTS_KEPT = 1 << 16
 """Texts at which those of closed windows are forgotten for the first time."""
+
+CLOSED_KEPT = 1024
+"""Closed windows whose totals are kept until somebody takes them."""
 
 REMEMBERED_SHARDS = 1024
 """Incarnations of shards whose sequences are known; the oldest is forgotten for a new one."""
@@ -51,25 +58,29 @@ class Received:
     watermark: int = 0
 
 
-@dataclass(slots=True)
-class Outstanding:
-    """A commit that a sink has not taken yet."""
-
-    commit: Commit
-    table: pa.Table
-    records: int
-    sinks: list[Sink] = field(default_factory=list)
-
-
 class Aggregator:
     """Open windows of one view and partition. Not thread-safe."""
 
     def __init__(
-        self, plan: ViewPlan, sinks: Sequence[Sink], partition: int = 0, shards: Iterable[str] = ()
+        self,
+        plan: ViewPlan,
+        sinks: Sequence[Sink] | Mapping[str, Sink],
+        partition: int = 0,
+        shards: Iterable[str] = (),
+        *,
+        store: Store | None = None,
+        outbox_limit: int = OUTBOX_LIMIT,
     ) -> None:
+        """`store` has what sinks do not take, of which there are `outbox_limit` octets at most for
+        each sink.
+        """
         self.plan = plan
         self.partition = partition
-        self._sinks = list(sinks)
+        if not isinstance(sinks, Mapping):
+            sinks = {str(n): sink for n, sink in enumerate(sinks)}
+        self.outbox = Outbox(
+            plan.name, partition, sinks, taken=self._taken, store=store, limit=outbox_limit
+        )
         self._texts = Interner()
         self._renew_at = TEXTS_KEPT
         self._layout = partial_layout(plan.keys, plan.values)
@@ -77,14 +88,12 @@ class Aggregator:
         self._received: dict[tuple[str, str], Received] = {}
         self._newest: dict[str, str] = {}
         self._expected = set(shards)
-        self._outstanding: list[Outstanding] = []
         self._rows_committed = 0
         self._closed_until = 0
         self._closed_early: set[tuple[int, int]] = set()
+        self._closed: deque[Totals] = deque(maxlen=CLOSED_KEPT)
         self.committed = {f.name: 0 for f in plan.values if f.merge is Merge.SUM}
         self.accounts = np.zeros(len(ViewAccount), np.int64)
-        self.sink_errors = 0
-        self.last_sink_error = ""
 
     # -- partials ----------------------------------------------------------------------------------
 
@@ -214,10 +223,11 @@ class Aggregator:
 
     def advance(self, watermark: int | None = None) -> int:
         """Commit the windows that are complete, by the shards' watermark if none is given; returns
-        how many. Commits that a sink refused are tried again.
+        how many. With an outbox that is full none, unless a watermark is given. Commits that a sink
+        refused are tried again.
         """
-        self._retry()
-        if self.plan.windows is None:
+        self.outbox.push()
+        if self.plan.windows is None or (self.outbox.full and watermark is None):
             return 0
         watermark = self.watermark if watermark is None else watermark
         ripe = sorted(
@@ -235,12 +245,12 @@ class Aggregator:
     def _renew_texts(self) -> None:
         """Forget the texts that no open window holds."""
         old = {place: self._state_table(fold) for place, fold in self._open.items()}
-        accounts = self.accounts.copy()
+        others = self.accounts[ViewAccount.OTHERS]
         self._texts = Interner()
         self._open.clear()
         for (start, revision), table in old.items():
             self._fold_in(start, revision, *self._native(table))
-        self.accounts[:] = accounts
+        self.accounts[ViewAccount.OTHERS] = others
         self._renew_at = max(TEXTS_KEPT, 2 * len(self._texts))
 
     def _note_closed(self, watermark: int, closed: list[tuple[int, int]]) -> None:
@@ -260,6 +270,7 @@ class Aggregator:
     def _close(self, start: int, revision: int) -> None:
         assert self.plan.windows is not None
         fold = self._open.pop((start, revision))
+        self._closed.append(totals(self.plan, fold, start, revision))
         table, records = self._rows(fold, start, revision)
         commit = Commit(
             self.plan.name, start, start + self.plan.windows.width, self.partition, revision
@@ -279,43 +290,26 @@ class Aggregator:
     # -- sinks -------------------------------------------------------------------------------------
 
     def _commit(self, commit: Commit, table: pa.Table, records: int) -> None:
-        self._outstanding.append(Outstanding(commit, table, records, list(self._sinks)))
-        self._retry()
+        self.outbox.put(commit, table, records, self.committed)
+        self.outbox.push()
 
-    def _retry(self) -> None:
-        """Offer outstanding commits, in order per sink."""
-        refused: set[int] = set()
-        for outstanding in self._outstanding:
-            left = []
-            for sink in outstanding.sinks:
-                if id(sink) in refused:
-                    left.append(sink)
-                    continue
-                try:
-                    sink.commit(outstanding.commit, outstanding.table)
-                except SinkError as error:
-                    self.sink_errors += 1
-                    self.last_sink_error = str(error)
-                    refused.add(id(sink))
-                    left.append(sink)
-            outstanding.sinks = left
-        for outstanding in [o for o in self._outstanding if not o.sinks]:
-            self.accounts[ViewAccount.COMMITTED] += outstanding.records
-            self._rows_committed += outstanding.table.num_rows
-            for name in self.committed:
-                self.committed[name] += int(outstanding.table[name].to_numpy().sum())
-        self._outstanding = [o for o in self._outstanding if o.sinks]
+    def _taken(self, entry: Entry) -> None:
+        """All sinks have a commit."""
+        self.accounts[ViewAccount.COMMITTED] += entry.records
+        self._rows_committed += entry.rows
+        for name in self.committed:
+            self.committed[name] += entry.sums[name]
 
     def close_accounts(self) -> None:
         """Begin the accounts anew: a run has ended and all of its records are committed."""
-        self.accounts[:] = 0
-        self._rows_committed = 0
-        self.committed = dict.fromkeys(self.committed, 0)
+        with self.outbox.lock:
+            self.accounts[:] = 0
+            self._rows_committed = 0
+            self.committed = dict.fromkeys(self.committed, 0)
 
     def close(self) -> None:
         """Close the sinks."""
-        for sink in self._sinks:
-            sink.close()
+        self.outbox.close()
 
     # -- looking at it -----------------------------------------------------------------------------
 
@@ -327,8 +321,7 @@ class Aggregator:
     @property
     def open_records(self) -> int:
         """Records in open windows and in commits that a sink has not taken yet."""
-        waiting = sum(o.records for o in self._outstanding)
-        return waiting + sum(fold.merged for fold in tuple(self._open.values()))
+        return self.outbox.records + sum(fold.merged for fold in tuple(self._open.values()))
 
     @property
     def open_windows(self) -> int:
@@ -338,49 +331,74 @@ class Aggregator:
     @property
     def outstanding(self) -> int:
         """Commits that a sink has not taken yet."""
-        return len(self._outstanding)
+        return self.outbox.outstanding
 
-    def newest(self) -> pa.Table | None:
-        """Native rows of the newest open window, or None."""
-        if not self._open:
-            return None
-        start, revision = max(self._open, key=lambda place: (place[0], -place[1]))
-        return self._rows(self._open[start, revision], start, revision)[0]
+    @property
+    def last_sink_error(self) -> str:
+        """What a sink said that refused a commit."""
+        return self.outbox.last_error
+
+    def leading(self, n: int, windows: int) -> list[Leading]:
+        """The n first rows by each counter of so many open windows, the newest first. A window that
+        is open in several revisions is told in the lowest.
+        """
+        least: dict[int, int] = {}
+        for start, revision in self._open:
+            least[start] = min(revision, least.get(start, revision))
+        return [
+            leading(self.plan, self._open[place], *place, n, self._texts)
+            for place in sorted(least.items(), reverse=True)[:windows]
+        ]
+
+    def take_closed(self) -> list[Totals]:
+        """The totals of windows closed since the last call, the last `CLOSED_KEPT` of them."""
+        closed = list(self._closed)
+        self._closed.clear()
+        return closed
 
     # -- checkpoints -------------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        """Everything a successor needs: a JSON-able description and the tables it names."""
+    def state(self) -> tuple[dict[str, Any], dict[str, pa.Table], list[Entry]]:
+        """Everything a successor needs: a JSON-able description, the tables it names, and what it
+        lists of the outbox.
+        """
         tables = {}
         for (start, revision), fold in self._open.items():
             tables[f"window-{start}-{revision}"] = self._state_table(fold)
-        for n, o in enumerate(self._outstanding):
-            tables[f"commit-{n}"] = o.table
-        description = {
-            "received": [
-                [shard, incarnation, r.sequence, r.watermark]
-                for (shard, incarnation), r in self._received.items()
-            ],
-            "open": [[start, revision] for start, revision in self._open],
-            "outstanding": [
-                [
-                    o.commit.window_ns, o.commit.window_end_ns, o.commit.revision,
-                    o.commit.sequence, o.records, [self._sinks.index(s) for s in o.sinks],
-                ]
-                for o in self._outstanding
-            ],
-            "accounts": self.accounts.tolist(),
-            "rows": self._rows_committed,
-            "committed": dict(self.committed),
-            "closed_until": self._closed_until,
-            "closed_early": [list(place) for place in self._closed_early],
-        }  # fmt: skip
-        return description, tables
+        with self.outbox.lock:
+            listed = self.outbox.entries()
+            description = {
+                "received": [
+                    [shard, incarnation, r.sequence, r.watermark]
+                    for (shard, incarnation), r in self._received.items()
+                ],
+                "open": [[start, revision] for start, revision in self._open],
+                "outbox": [entry.describe() for entry in listed],
+                "accounts": self.accounts.tolist(),
+                "rows": self._rows_committed,
+                "committed": dict(self.committed),
+                "closed_until": self._closed_until,
+                "closed_early": [list(place) for place in self._closed_early],
+            }
+        return description, tables, listed
 
     def _state_table(self, fold: Fold) -> pa.Table:
         columns, window = fold.export()
         table = to_arrow(columns, columns.layout.names, self._texts)
         return table.append_column(OTHERS, pa.array(is_others(window)))
+
+    def adopt(
+        self,
+        description: dict[str, Any],
+        tables: dict[str, pa.Table],
+        outbox: Mapping[int, pa.Table],
+    ) -> None:
+        """Go on from the state of another run: with accounts of our own, in which what is open
+        there is `restored`.
+        """
+        self.restore(description, tables, outbox)
+        self.close_accounts()
+        self.accounts[ViewAccount.RESTORED] = self.open_records
 
     def acknowledge(self, description: dict[str, Any]) -> None:
         """Note that a state was stored: what it holds may be forgotten by the shards."""
@@ -389,8 +407,13 @@ class Aggregator:
             if received is not None:
                 received.acknowledged = max(received.acknowledged, sequence)
 
-    def restore(self, description: dict[str, Any], tables: dict[str, pa.Table]) -> None:
-        """Go on from a stored state."""
+    def restore(
+        self,
+        description: dict[str, Any],
+        tables: dict[str, pa.Table],
+        outbox: Mapping[int, pa.Table] | None = None,
+    ) -> None:
+        """Go on from a stored state. The rows of its outbox are in the store, or in `outbox`."""
         for shard, incarnation, sequence, watermark in description["received"]:
             received = self._received_of(shard, incarnation)
             received.sequence = received.acknowledged = sequence
@@ -404,9 +427,4 @@ class Aggregator:
         self.committed.update(description["committed"])
         self._closed_until = description["closed_until"]
         self._closed_early = {(start, revision) for start, revision in description["closed_early"]}
-        for n, (start, end, revision, sequence, records, sinks) in enumerate(
-            description["outstanding"]
-        ):
-            commit = Commit(self.plan.name, start, end, self.partition, revision, sequence)
-            waiting = [self._sinks[i] for i in sinks if i < len(self._sinks)]
-            self._outstanding.append(Outstanding(commit, tables[f"commit-{n}"], records, waiting))
+        self.outbox.restore(description["outbox"], outbox)

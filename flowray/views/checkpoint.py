@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
@@ -29,10 +29,10 @@ class CheckpointError(FlowrayError):
     """A checkpoint that cannot be read."""
 
 
-def encode(state: State) -> bytes:
+def encode(state: State, compression: Literal["zstd"] | None = None) -> bytes:
     """A state as octets."""
     description, tables = state
-    streams = {name: _stream(table) for name, table in tables.items()}
+    streams = {name: _stream(table, compression) for name, table in tables.items()}
     header = json.dumps(
         {
             "description": description,
@@ -43,9 +43,10 @@ def encode(state: State) -> bytes:
     return content + _SUM.pack(zlib.crc32(content))
 
 
-def _stream(table: pa.Table) -> pa.Buffer:
+def _stream(table: pa.Table, compression: Literal["zstd"] | None) -> pa.Buffer:
     out = pa.BufferOutputStream()
-    with pa.ipc.new_stream(out, table.schema) as writer:
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(out, table.schema, options=options) as writer:
         writer.write_table(table)
     return out.getvalue()
 
@@ -73,18 +74,18 @@ class Checkpoint:
     """One state in a store: an aggregator's, a RIB's."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self._store = store
+        self.place = store
         self.name = name
 
     def store(self, state: State) -> int:
         """Replace the checkpoint; octets written. Raises OSError."""
         content = encode(state)
-        self._store.replace(self.name, content)
+        self.place.replace(self.name, content)
         return len(content)
 
     def load(self) -> State | None:
         """What was stored last, None if nothing was. Raises CheckpointError, OSError."""
-        content = self._store.read(self.name)
+        content = self.place.read(self.name)
         if content is None:
             return None
         try:
@@ -93,11 +94,11 @@ class Checkpoint:
             raise CheckpointError(f"{self}: {error}") from error
 
     def __str__(self) -> str:
-        return f"{self._store}/{self.name}"
+        return f"{self.place}/{self.name}"
 
     def set_aside(self) -> str:
         """Move a checkpoint that cannot be used out of the way; where it is now. Raises OSError."""
         aside = f"{self.name.rpartition('.')[0] or self.name}.unusable"
-        self._store.copy(self.name, aside)
-        self._store.delete(self.name)
-        return f"{self._store}/{aside}"
+        self.place.copy(self.name, aside)
+        self.place.delete(self.name)
+        return f"{self.place}/{aside}"

@@ -148,13 +148,14 @@ class Table:
         k.rehash(self.rows, self.shape.words, used, self._slots)
 
     def unpack(
-        self, shape: KeyShape, values: npt.NDArray[np.int64], words: Words, window: Words,
-        first: int,
+        self, rows: Words, shape: KeyShape, values: npt.NDArray[np.int64], words: Words,
+        window: Words, first: int,
     ) -> None:  # fmt: skip
-        """Write all rows to columns first..first+len of `words`, keys as packed by the same shape
-        of another layout, values at its word rows `values`; their window words to `window`.
+        """Write rows of this table to columns from `first` on of `words`, keys as packed by the
+        same shape of another layout, values at its word rows `values`; their window words to
+        `window`.
         """
-        k.unpack(self.rows, len(self), self.shape.words, shape.pieces, values, words, window, first)
+        k.unpack(rows, len(rows), self.shape.words, shape.pieces, values, words, window, first)
 
     def clear(self) -> None:
         """Forget all rows. The next second's are about as many, so memory is kept; what was mostly
@@ -259,18 +260,32 @@ class Fold:
         elsewhere = len(self) - len(table)
         return self.max_keys - elsewhere, 2 * self.max_keys - elsewhere
 
-    def export(self) -> tuple[Columns, Words]:
-        """All rows: columns of keys, values and `_records`, and the window words (n,)."""
+    def sums(self) -> dict[str, Words]:
+        """Values (len,) of all rows that add up, in their order, by name; copies."""
+        names = [f.name for f in self.values if f.merge is Merge.SUM]
+        places = [i for i, f in enumerate(self.values) if f.merge is Merge.SUM]
+        # A row is read from memory once.
+        parts = [t.rows[: len(t)].take(np.add(places, t.shape.words), 1) for t in self._tables]
+        return dict(zip(names, np.concatenate(parts).T.copy(), strict=True))
+
+    def export(self, chosen: npt.NDArray[np.intp] | None = None) -> tuple[Columns, Words]:
+        """All rows, or those `chosen` (ascending): columns of keys, values and `_records`, and the
+        window words (n,).
+        """
         layout = partial_layout(self.keys, self.values)
-        columns = Columns.empty(layout, len(self))
-        columns.n = len(self)
+        columns = Columns.empty(layout, len(self) if chosen is None else chosen.size)
+        columns.n = columns.words.shape[1]
         window = np.empty(columns.n, np.uint64)
         values = np.array([layout.index(n) for n in (*(f.name for f in self.values), RECORDS)])
-        first = 0
+        first = passed = 0
         for table in self._tables:
             shape = KeyShape(layout, self.keys, v4=table is self._v4)
-            table.unpack(shape, values, columns.words, window, first)
-            first += len(table)
+            rows = table.rows[: len(table)]
+            if chosen is not None:
+                begin, end = np.searchsorted(chosen, (passed, passed + len(table)))
+                rows = rows[chosen[begin:end] - passed]
+            table.unpack(rows, shape, values, columns.words, window, first)
+            first, passed = first + len(rows), passed + len(table)
         return columns, window
 
     def clear(self) -> None:

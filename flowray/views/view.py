@@ -4,6 +4,7 @@ over.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -263,19 +264,9 @@ class View:
         fold.clear()
         if self.plan.partitions == 1:
             return [(0, table)]
-        partition = self._partition(columns, texts)
+        h = hash_keys(columns, self.plan.keys, texts)
+        partition = (h % np.uint64(self.plan.partitions)).astype(np.int64)
         return [(p, table.filter(pa.array(partition == p))) for p in np.unique(partition).tolist()]
-
-    def _partition(self, columns: Columns, texts: Interner) -> npt.NDArray[np.int64]:
-        """Partition of each row by its key: the same in every shard."""
-        h = np.zeros(columns.n, np.uint64)
-        for f in self.plan.keys:
-            words = columns[f.name].reshape(-1, columns.n)
-            for row in words:
-                value = texts.hashes(row) if f.kind.interned else row
-                h = (h ^ value) * np.uint64(0xFF51AFD7ED558CCD)
-                h ^= h >> np.uint64(33)
-        return (h % np.uint64(self.plan.partitions)).astype(np.int64)
 
     def _hand_over_rows(self) -> list[tuple[int, pa.Table]]:
         if not self._rows:
@@ -283,6 +274,18 @@ class View:
         table = pa.concat_tables(self._rows).unify_dictionaries()
         self._rows.clear()
         return [(0, table)]
+
+
+def hash_keys(columns: Columns, keys: Sequence[Field], texts: Interner) -> Words:
+    """Hashes (n,) of the rows' keys: the same in every process."""
+    h = np.zeros(columns.n, np.uint64)
+    for f in keys:
+        words = columns[f.name].reshape(-1, columns.n)
+        for row in words:
+            value = texts.hashes(row) if f.kind.interned else row
+            h = (h ^ value) * np.uint64(0xFF51AFD7ED558CCD)
+            h ^= h >> np.uint64(33)
+    return h
 
 
 class _Aliased(Layout):

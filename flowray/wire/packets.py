@@ -154,6 +154,13 @@ class Exporters:
         hi, lo = address_words(text)
         return int(self.intern(np.array([hi], np.uint64), np.array([lo], np.uint64))[0])
 
+    def restore(self, hi: NDArray[np.uint64], lo: NDArray[np.uint64], overflowed: int) -> None:
+        """Give the ids of another, whose address words by id these are, (n,) each. None is given
+        here yet.
+        """
+        self.intern(hi[1:], lo[1:])
+        self.overflowed = overflowed
+
     def address(self, exporter: int) -> str:
         """Address text of an id, IPv4 dotted; raises IndexError for an id never given."""
         if not 0 <= exporter < self._used:

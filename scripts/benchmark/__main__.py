@@ -19,6 +19,7 @@ from benchmark.onray import on_ray
 from benchmark.processes import ROOT
 from benchmark.rate import rates
 from benchmark.report import Section, machine, show
+from benchmark.scaling import scaling
 from benchmark.start import start
 from benchmark.stored import grouping, records
 from benchmark.tables import one_table, ten_peers
@@ -31,6 +32,7 @@ ROWS: dict[str, Callable[[Bench], Section]] = {
     "stored": records,
     "grouping": grouping,
     "ray": on_ray,
+    "scaling": scaling,
     "start": start,
     "routes": one_table,
     "tenpeers": ten_peers,

@@ -43,6 +43,7 @@ class Bench:
     full: Path
     short: Path
     source: Source
+    ports: int = 1
 
     @property
     def first(self) -> int:

@@ -64,10 +64,10 @@ def serve(
     port = free_port()
     with Server(collector.command(folder, port), port, folder, collector.quiet) as server:
         server.settle()
-        bench.source.send(port, rate=rate, limit=bench.first)
+        bench.source.send(port, rate=rate, limit=bench.first, ports=bench.ports)
         server.settle()
         start, begun, own = server.cpu(), time.monotonic(), actor_seconds(server.pid)
-        sent = bench.source.send(port, rate=rate, skip=bench.first, limit=limit)
+        sent = bench.source.send(port, rate=rate, skip=bench.first, limit=limit, ports=bench.ports)
         drops = server.settle().drops
         used = server.cpu() - start
         carried = actor_seconds(server.pid)

@@ -72,7 +72,6 @@ def main() -> None:
     for aggregation in aggregations:
         aggregation.finish()
         aggregation.close()
-    store.close()
     print(json.dumps(figures), flush=True)
 
 

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
 
 from benchmark.processes import ENVIRONMENT, PYTHON
 from flowray.generate.capture import read_capture
@@ -56,12 +58,14 @@ class Source:
         skip: int = 0,
         limit: int | None = None,
         seconds: float | None = None,
+        ports: int = 1,
     ) -> Sent:
         """Send all datagrams but the first `skip`, at most `limit`, once; with `seconds`, again and
-        again for so long.
+        again for so long. They leave from so many source `ports`, in turn.
         """
         assert self._process.stdin is not None
-        order = {"port": port, "rate": rate, "skip": skip, "limit": limit, "seconds": seconds}
+        order: dict[str, Any] = {"port": port, "rate": rate, "skip": skip, "limit": limit}
+        order |= {"seconds": seconds, "ports": ports}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return Sent(**json.loads(self._answer()))
@@ -91,11 +95,15 @@ def _send(
     skip: int,
     limit: int | None,
     seconds: float | None,
+    ports: int,
 ) -> Sent:
     chosen = datagrams.take(slice(skip, None))
+    if ports > 1:
+        turn = np.arange(len(chosen), dtype=np.uint32) % ports
+        chosen = replace(chosen, exporter=turn)
     sent = 0
     start, cpu = time.monotonic(), time.process_time()
-    with Sender("127.0.0.1", port) as sender:
+    with Sender("127.0.0.1", port, ["127.0.0.1"] * ports) as sender:
         while True:
             left = None if seconds is None else seconds - (time.monotonic() - start)
             sent += sender.send(chosen, rate=rate, limit=limit, seconds=left).sent

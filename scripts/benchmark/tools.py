@@ -114,15 +114,25 @@ def nfdump(folder: Path) -> Cost:
 
 
 def flowray_config(
-    folder: Path, view: str, port: int | None = None, kind: str = "csv", *, bgp: bool = False
+    folder: Path,
+    view: str,
+    port: int | None = None,
+    kind: str = "csv",
+    *,
+    bgp: bool = False,
+    shards: int = 1,
+    checkpoint: str = "5s",
+    redis: str = "",
 ) -> Path:
     """A configuration of one view, stored under `folder`/out; with `bgp`, joined with routes."""
     settings: dict[str, Any] = {
         "views": [{**VIEWS[view], "sinks": ["out"]}],
         "sinks": {"out": {"type": kind, "path": f"{folder}/out"}},
-        "state": {"path": f"{folder}/state"},
-        "cluster": {"shards": 1, "dashboard": False},
+        "state": {"path": f"{folder}/state", "checkpoint": checkpoint},
+        "cluster": {"shards": shards, "dashboard": False},
     }
+    if redis:
+        settings["redis"] = redis
     listen: dict[str, Any] = {}
     if port is not None:
         listen["flows"] = [f"udp://127.0.0.1:{port}"]

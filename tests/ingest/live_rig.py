@@ -12,6 +12,7 @@ from flowray.generate.send import Sender
 from flowray.ingest.delivery import LocalTransport
 from flowray.ingest.knowledge import KnowledgeStore
 from flowray.ingest.ledger import merge_snapshots, problems
+from flowray.ingest.ring import Ring
 from flowray.ingest.shard import Shard
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import parse_settings
@@ -102,17 +103,23 @@ class Rig:
         """As the template store does."""
         return self.store.since(epoch, generation)
 
-    def start(self, name: str, port: int = 0) -> Shard:
-        """Start a shard."""
+    def start(self, name: str, port: int = 0, *, ring: bool = False) -> Shard:
+        """Start a shard; with a ring it goes on from a killed one of its name."""
         transport = LocalTransport(())
         transport.aggregations = self.transport.aggregations
         listen = [f"udp://127.0.0.1:{port}"]
-        shard = Shard(self.program, name, transport, self, listen=listen)
+        kept = Ring(self.path / "ring" / name, 8 << 20) if ring else None
+        shard = Shard(self.program, name, transport, self, listen=listen, ring=kept)
         self.shards.append(shard)
         for aggregation in transport.aggregations.values():
             aggregation.expect([s.name for s in self.shards])
         shard.start()
         return shard
+
+    def kill(self, shard: Shard) -> None:
+        """End a shard as the kernel does: wherever it is, without a last word."""
+        shard.close()
+        self.shards.remove(shard)
 
     def drain(self, shard: Shard, *, final: bool = True) -> dict[str, Any]:
         """Drain a shard and keep its accounts."""

@@ -95,7 +95,7 @@ def test_template_ids_and_domains() -> None:
     assert len(known) == 120
     assert accounts["templates"] == 120
     assert accounts["templates_refused"] > 0
-    assert len(shard.collector.decoder._sequences) <= 120
+    assert len(shard.collector.decoder.sequences) <= 120
     shard.feed([message(e.ipfix_withdrawal_set(), domain=d) for d in range(40)] * 5,
                [x for x in range(5) for _ in range(40)])  # fmt: skip
     assert len(known) == 0

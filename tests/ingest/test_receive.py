@@ -91,7 +91,8 @@ def test_datagrams_of_any_size_are_whole(size: int) -> None:
 
 
 def test_batches_are_bounded_by_the_slots() -> None:
-    r, _ = receiver("udp://127.0.0.1:0", slots=16)
+    slots = Slots(16)
+    r, _ = receiver("udp://127.0.0.1:0", slots=slots)
     payloads = [b"%d" % i for i in range(50)]
     send(r.listeners[0].port, *payloads)
     sizes: list[int] = []
@@ -99,6 +100,8 @@ def test_batches_are_bounded_by_the_slots() -> None:
     while (batch := r.receive(0.05)) is not None:
         sizes.append(len(batch))
         seen += [batch.payload(i) for i in range(len(batch))]
+        assert not r.room or slots.used == 2
+        slots.restart()
     assert seen == payloads
     assert max(sizes) == 16
     r.close()
@@ -175,17 +178,25 @@ def test_sender_addresses_as_their_words(addresses: list[IPv4Address | IPv6Addre
     slots = Slots(len(addresses))
     for i, address in enumerate(addresses):
         mapped = address if isinstance(address, IPv6Address) else IPv6Address(f"::ffff:{address}")
+        slots._names[i, :2] = socket.AF_INET6, 0
         slots._names[i, 8:24] = np.frombuffer(mapped.packed, np.uint8)
-    hi, lo = slots.addresses(0, len(addresses), socket.AF_INET6)
+    hi, lo = slots.addresses(0, len(addresses))
     got = [*zip(hi.tolist(), lo.tolist(), strict=True)]
     assert got == [address_words(str(address)) for address in addresses]
 
 
-@given(st.lists(st.ip_addresses(v=4), min_size=1, max_size=20))
-def test_sender_addresses_of_an_ipv4_socket(addresses: list[IPv4Address]) -> None:
+@given(st.lists(st.ip_addresses(v=4) | st.ip_addresses(v=6), min_size=1, max_size=20))
+def test_sender_addresses_of_sockets_of_both_kinds(
+    addresses: list[IPv4Address | IPv6Address],
+) -> None:
     slots = Slots(len(addresses))
     for i, address in enumerate(addresses):
-        slots._names[i, 4:8] = np.frombuffer(address.packed, np.uint8)
-    hi, lo = slots.addresses(0, len(addresses), socket.AF_INET)
+        if isinstance(address, IPv4Address):
+            slots._names[i, :2] = socket.AF_INET, 0
+            slots._names[i, 4:8] = np.frombuffer(address.packed, np.uint8)
+        else:
+            slots._names[i, :2] = socket.AF_INET6, 0
+            slots._names[i, 8:24] = np.frombuffer(address.packed, np.uint8)
+    hi, lo = slots.addresses(0, len(addresses))
     got = [*zip(hi.tolist(), lo.tolist(), strict=True)]
     assert got == [address_words(str(address)) for address in addresses]

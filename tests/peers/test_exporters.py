@@ -160,7 +160,6 @@ def listening(folder: Path, **decode: object) -> Iterator[Live]:
         yield Live(shard, aggregation, sink, form)
     finally:
         shard.close()
-        store.close()
 
 
 def run(*command: object, status: Sequence[int] = (0,)) -> None:

@@ -3,9 +3,9 @@
 import json
 import random
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from flowray.ingest.ledger import ViewAccount
 from flowray.sinks.base import Commit, MemorySink, SinkError
+from flowray.state.store import open_store
 from flowray.views import aggregate
 from flowray.views.aggregate import END_OF_INPUT, Aggregator
 from flowray.views.view import Partial, ViewPlan
@@ -21,13 +22,11 @@ from flowray.views.window import Windows
 from tests.views.records import (
     NOW,
     PLANS,
-    VALUES,
     Record,
     Row,
     S,
     Shard,
     column,
-    columns_of,
     plan,
     records,
     rows_of,
@@ -53,7 +52,7 @@ class Run:
             self.aggregators[partial.partition].advance()
 
     def checkpoint(self, partition: int) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        description, tables = self.aggregators[partition].state()
+        description, tables, _ = self.aggregators[partition].state()
         description = json.loads(json.dumps(description))
         self.aggregators[partition].acknowledge(description)
         return description, tables
@@ -266,17 +265,19 @@ class Reluctant(MemorySink):
         super().commit(commit, table)
 
 
-def test_a_sink_that_is_down_gets_its_commits_in_order() -> None:
-    view, up, down = plan(), MemorySink(), Reluctant()
-    aggregator = Aggregator(view, [up, down], shards=["0"])
+def test_a_sink_that_is_down_gets_its_commits_in_order(tmp_path: Path) -> None:
+    view, up, down, store = plan(), MemorySink(), Reluctant(), open_store(tmp_path)
+    aggregator = Aggregator(view, [up, down], shards=["0"], store=store)
     rows = [Record(0, NOW + 60 * n * S) for n in range(4)]
     aggregator.merge(partial(view, rows, watermark=END_OF_INPUT))
     assert aggregator.advance() == 4
     assert (len(up.tables), len(down.tables), aggregator.outstanding) == (4, 0, 4)
     assert aggregator.open_records == 4
     assert set(down.asked) == {next(iter(up.tables))}  # never one before its elder
-    restored = Aggregator(view, [up, down], shards=["0"])
-    restored.restore(*aggregator.state())
+    restored = Aggregator(view, [up, down], shards=["0"], store=store)
+    description, tables, listed = aggregator.state()
+    restored.restore(description, tables)
+    aggregator.outbox.store(listed)
     down.down = False
     restored.advance()
     assert list(down.tables) == list(up.tables)
@@ -317,19 +318,3 @@ def test_texts_of_closed_windows_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
     labels = [v for t in sink.tables.values() for v in column(t, "label")]
     assert sorted(labels) == sorted(b"%d-%d" % (n, i) for n in range(60) for i in range(10))
     assert aggregator.accounts[ViewAccount.COMMITTED] == 600
-
-
-@given(records(), st.sampled_from(WINDOWED))
-def test_the_newest_open_window(rows: list[Record], kind: dict[str, Any]) -> None:
-    view = plan(**{**kind, "partitions": 1})
-    shard, run = Shard(view), Run(view, ["0"])
-    shard.offer(rows)
-    run.deliver(shard.hand_over(0))
-    newest = run.aggregators[0].newest()
-    if newest is None:
-        assert run.aggregators[0].open_windows == 0
-        return
-    starts = {start for start, _ in run.aggregators[0]._open}
-    assert set(column(newest, "_window")) == {max(starts)}
-    assert set(VALUES) <= set(newest.column_names)
-    assert np.all(columns_of(rows, shard.texts)["flows"] == 1)

@@ -198,7 +198,7 @@ def test_hand_over_is_exactly_once() -> None:
     sink = MemorySink()
     first, second = (Aggregator(plan, [sink], shards=["0"]) for _ in range(2))
     repeat(first, partial)
-    description, tables = first.state()
+    description, tables, _ = first.state()
     second.restore(description, tables)
     repeat(second, partial)
     assert [t.num_rows for t in sink.tables.values()] == [4]

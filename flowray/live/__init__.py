@@ -1,0 +1,1 @@
+"""Live views: open windows in Redis, written and read."""
