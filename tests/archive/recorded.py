@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from flowray.ingest.delivery import LocalTransport
 from flowray.ingest.knowledge import KnowledgeStore
 from flowray.ingest.ledger import merge_snapshots, problems
+from flowray.ingest.ring import Ring
 from flowray.ingest.shard import Shard
 from flowray.rib.service import RouteService
 from flowray.rib.snapshot import Snapshot
@@ -68,7 +69,7 @@ class Running:
     """Shards of a program, and its RIB group."""
 
     def __init__(self, of: Program, root: Path) -> None:
-        self.program = of
+        self.program, self.root = of, root
         self.store = KnowledgeStore(open_store(root))
         self.transport = LocalTransport(())
         self.shards: list[Shard] = []
@@ -107,12 +108,13 @@ class Running:
         """As the template store does."""
         return self.store.since(epoch, generation)
 
-    def start(self, name: str, port: int = 0) -> Shard:
-        """Start a shard."""
+    def start(self, name: str, port: int = 0, *, ring: bool = False) -> Shard:
+        """Start a shard; with a ring it goes on from a killed one of its name."""
         transport = LocalTransport(())
         transport.aggregations = self.transport.aggregations
         listen = [f"udp://127.0.0.1:{port}"]
-        shard = Shard(self.program, name, transport, self, routes=self, listen=listen)
+        kept = Ring(self.root / "ring" / name, 8 << 20) if ring else None
+        shard = Shard(self.program, name, transport, self, routes=self, listen=listen, ring=kept)
         self.shards.append(shard)
         for aggregation in transport.aggregations.values():
             aggregation.expect([s.name for s in self.shards])

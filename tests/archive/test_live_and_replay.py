@@ -99,7 +99,7 @@ def test_shards_that_share_exporters_and_a_group_that_starts_anew(tmp_path: Path
             flows(1)
             run.stop_routes()
             wait_for(lambda: all(s.status()["joined"]["default"]["stale"] for s in run.shards),
-                     "stale routes")  # fmt: skip
+                     "stale routes", 60)  # fmt: skip
             flows(2)
         run.start_routes()
         wait_for(lambda: run.service.status().get("stale_peers") == 2, "restored routes")
@@ -126,3 +126,38 @@ def test_shards_that_share_exporters_and_a_group_that_starts_anew(tmp_path: Path
     replay_archive_here(program(tmp_path, "one"), path, one, None, "parquet")
     own = pc.equal(rows["peer_ip_src"], ROUTER)
     assert rows.filter(own).equals(rows_in(tmp_path / "one", "by_as"))
+
+
+def test_a_killed_shard_and_its_successor(tmp_path: Path) -> None:
+    """What was received and not handed over is decoded by the successor, with the routes that it
+    has, and so it is by the replay; none of it comes twice.
+    """
+    specs, batches, truth = generated(2, seed=13)
+    live = program(tmp_path, "live", **archived(tmp_path), cluster={"hand_over": "300ms"})
+    sent = 0
+    with running(live, tmp_path) as run, Router(run.port("bgp"), ROUTER) as router:
+        shard = run.start("s0", ring=True)
+        port = port_of(shard)
+        router.establish()
+        for step in range(6):
+            made = run.service.status()["snapshots"]
+            router.announce(["0.0.0.0/0"], 65551, 64500 + step, end=not step)
+            wait_for(lambda n=made: run.service.status()["snapshots"] > n, "a snapshot")
+            wait_for(lambda: follows(run), "it in the shard")
+            part = batches[step * len(batches) // 6 : (step + 1) * len(batches) // 6]
+            sent += send(port, specs, part)
+            wait_for(lambda n=sent: heard(run) == n, "the datagrams")
+            if step in (1, 2, 4):
+                shard.close()  # as the kernel does it, but for the spool
+                run.shards.remove(shard)
+                shard = run.start("s0", port, ring=True)
+                assert shard.status()["resumed"]
+        assert shard.status()["recovered"]
+        run.finish()
+    path = str(tmp_path / "archive")
+    again = replay_archive_here(program(tmp_path, "again"), path, Span(), None, "parquet")
+    assert (again.problems, again.missing) == ([], 0)
+    assert (again.datagrams, again.records) == (sent, len(truth))
+    for view in VIEWS:
+        name = view["name"]
+        assert rows_in(tmp_path / "live", name).equals(rows_in(tmp_path / "again", name)), name

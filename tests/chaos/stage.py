@@ -13,13 +13,13 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from flowray.filesystems import filesystem_of
-from tests.ray.nodes_rig import COLLECTORS, Nodes, free_port, nodes
-from tests.s3_rig import S3Server
 
+from flowray.filesystems import filesystem_of
 from tests.chaos.victims import SHARDS, Scene, whole
 from tests.ingest.live_rig import wait_for
+from tests.ray.nodes_rig import COLLECTORS, Nodes, free_port, nodes
 from tests.redis_rig import RedisServer
+from tests.s3_rig import S3Server
 
 TARGETS = tuple(COLLECTORS.values())
 READY_SECONDS = 120.0

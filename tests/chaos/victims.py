@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.ray.nodes_rig import Nodes
-from tests.s3_rig import S3Server
-
 from tests.ingest.live_rig import wait_for
+from tests.ray.nodes_rig import Nodes
 from tests.redis_rig import RedisServer
+from tests.s3_rig import S3Server
 
 BACK_SECONDS = 120.0
 AWAY_SECONDS = 2.0
