@@ -10,6 +10,7 @@ import ray
 
 from actors.metrics import AGGREGATOR, Meter
 from actors.naming import aggregate_name, as_actor, here
+from flowray.fleet.changes import folded, written
 from flowray.garbage import search_seldom
 from flowray.ingest.ledger import Snapshot
 from flowray.ingest.warm import warm_aggregator
@@ -34,6 +35,7 @@ class Aggregate:
     def __init__(self, settings: Settings, file: str, view: str, partition: int) -> None:
         self._name = aggregate_name(view, partition)
         self._stop = threading.Event()
+        self._forms = {"folded": folded(settings)[view], "written": written(settings)[view]}
         configure(self._name, settings.logs)
         program = compile_settings(settings, file)
         plan = next(p for p in program.views if p.name == view)
@@ -91,7 +93,7 @@ class Aggregate:
         for thread in self._threads:
             if not thread.is_alive() and not self._stop.is_set():
                 raise RuntimeError(f"the thread {thread.name} died")
-        return {**self._figures(), **here()}
+        return {**self._figures(), **self._forms, **here()}
 
     def _figures(self) -> dict[str, Any]:
         return {**self._aggregation.status(), **self._live.status()}

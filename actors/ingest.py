@@ -9,9 +9,11 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from actors.configuration import Configuration, current
 from actors.metrics import SHARD, Meter, ledger_counters
 from actors.naming import NAMESPACE, TEMPLATES, aggregate_name, as_actor
 from actors.snapshots import RayRoutes
+from flowray.fleet.changes import digest
 from flowray.garbage import search_seldom
 from flowray.ingest.delivery import Place
 from flowray.ingest.knowledge import Entry
@@ -19,7 +21,7 @@ from flowray.ingest.ledger import Snapshot
 from flowray.ingest.ring import open_ring
 from flowray.ingest.shard import Shard
 from flowray.logs import configure
-from flowray.settings.compile import compile_settings
+from flowray.settings.compile import Program, compile_settings
 from flowray.settings.model import Settings
 from flowray.views.aggregation import Receipt
 from flowray.views.view import Partial
@@ -99,7 +101,8 @@ class Ingest:
     def __init__(self, settings: Settings, file: str, name: str, listen: tuple[str, ...]) -> None:
         self._name, self._state = name, "starting"
         configure(name, settings.logs)
-        program = compile_settings(settings, file)
+        program = self._current(Configuration(settings, file))
+        settings = program.settings
         routes = RayRoutes() if settings.route_groups else None
         ring = open_ring(settings, name)
         self._shard = Shard(
@@ -116,6 +119,12 @@ class Ingest:
         )
         search_seldom()
 
+    def _current(self, otherwise: Configuration) -> Program:
+        """What is to run now."""
+        now = current() or otherwise
+        self._number, self._digest = now.number, digest(now.settings)
+        return compile_settings(now.settings, now.file)
+
     def __repr__(self) -> str:
         return f"Ingest({self._name}, {self._state})"  # asked for when the start fails, too
 
@@ -123,7 +132,24 @@ class Ingest:
     def status(self) -> dict[str, Any]:
         """Figures that cost nothing. Raises RuntimeError if the shard does not do its work."""
         self._shard.check()
-        return self._shard.status()
+        # Before the figures: with a new number there are those of its beginning, at least.
+        told = {"reload": self._number, "configuration": self._digest}
+        return {**told, **self._shard.status()}
+
+    @ray.method(concurrency_group="control")
+    def reload(self) -> bool:
+        """Go on with the configuration that is to run now. Raises what `Shard.reload` raises."""
+        now = current()
+        if now is not None and now.number != self._number:
+            self._shard.reload(compile_settings(now.settings, now.file))
+            self._number, self._digest = now.number, digest(now.settings)
+        return True
+
+    @ray.method(concurrency_group="control")
+    def release(self, views: list[str]) -> bool:
+        """The new aggregators of these views are there."""
+        self._shard.release(views)
+        return True
 
     @ray.method(concurrency_group="control")
     def figures(self) -> dict[str, Any]:

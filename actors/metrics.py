@@ -136,6 +136,10 @@ SUPERVISOR: tuple[Metric, ...] = (
     Metric("flowray_ledger_balanced", "gauge", "balanced", "1 if the ledger balances, else 0."),
     Metric("flowray_ledger_problems", "gauge", "problems", "Balances that do not hold."),
     Metric("flowray_members", "gauge", "members", "Actors by state.", "state"),
+    Metric(
+        *("flowray_sequence_missing", "gauge", "missing"),
+        *("Units that exporters numbered and no shard received (docs/ledger.md).", "exporter"),
+    ),
     Metric("flowray_restarts_total", "counter", "restarts", "Restarts of actors.", "actor"),
 )
 

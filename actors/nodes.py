@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,25 @@ class Survey:
     def named(self, name: str) -> Node | None:
         """The node of a name, if it is alive."""
         return next((node for node in self.nodes.values() if node.name == name), None)
+
+    def reports(
+        self, actors: Counter[str], wanted: Callable[[Site], int]
+    ) -> dict[str, dict[str, Any]]:
+        """For `flowray status`, by name. `actors`: their number by node id."""
+        return {n.name: self._report(n, actors[n.id], wanted) for n in self.nodes.values()}
+
+    def _report(self, node: Node, actors: int, wanted: Callable[[Site], int]) -> dict[str, Any]:
+        site, leaves = self.sites.get(node.name), node.id in self.leaving
+        stays = "collects" if site else "serves"
+        return {
+            "id": node.id,
+            "state": ("draining" if actors else "drained") if leaves else stays,
+            "address": node.address,
+            "labels": dict(node.labels),
+            "actors": actors,
+            "listen": list(site.listen) if site else [],
+            "wanted_shards": wanted(site) if site and not leaves else 0,
+        }
 
 
 class Nodes:

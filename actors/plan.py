@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flowray.settings.model import Settings
@@ -25,3 +25,9 @@ class Plan:
     probe_failures: int = 3
     start_seconds: float = 180.0
     drain_seconds: float = 30.0
+    number: int = 0
+
+    def following(self, settings: Settings, file: str, number: int) -> Plan:
+        """The same with another configuration, the number-th of the run."""
+        places = tuple((v.name, p) for v in settings.views for p in range(v.partitions))
+        return replace(self, settings=settings, file=file, aggregators=places, number=number)

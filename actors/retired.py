@@ -36,6 +36,7 @@ class Retired:
             "by_node": {},
             "empty_nodes": [],
             "given_up": [],
+            "finished": {},
         }
         content = patiently("supervisor", lambda: store.read(NAME))
         with suppress(ValueError):
@@ -63,6 +64,16 @@ class Retired:
         """Ids of nodes that the operator drained."""
         return set(self._kept["empty_nodes"])
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the operator said how many shards each node shall have."""
+        return self._kept["shards"] is not None
+
+    @property
+    def aggregators(self) -> list[dict[str, Any]]:
+        """The last figures of aggregators that finished, with their ledgers."""
+        return list(self._kept["finished"].values())
+
     def wanted(self, site: Site) -> int:
         """Shards that a node shall have: as asked for, as its load wants, or the least."""
         if self._kept["shards"] is not None:
@@ -87,6 +98,11 @@ class Retired:
                 self._add(figures)
             self._kept["given_up"] = [*self._kept["given_up"], name]
             self._keep()
+
+    def finished(self, name: str, figures: dict[str, Any]) -> None:
+        """Note the last figures of an aggregator; those told first count."""
+        if name not in self._kept["finished"]:
+            self._note("finished", {**self._kept["finished"], name: figures})
 
     def want(self, shards: int) -> None:
         """Note how many shards each node shall have."""

@@ -7,12 +7,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
+
+import ray
 
 from actors.aggregate import AggregateActor
 from actors.fleet import Member, end
 from actors.gateway import GatewayActor
-from actors.naming import GATEWAY, TEMPLATES, aggregate_name, named, rib_name
+from actors.naming import GATEWAY, NAMESPACE, TEMPLATES, aggregate_name, named, rib_name
 from actors.nodes import Survey, head, on
 from actors.plan import Plan
 from actors.rib import RibActor
@@ -31,13 +34,51 @@ class Services:
         self.aggregators = {
             place: Member(aggregate_name(*place), None) for place in plan.aggregators
         }
+        self.outgoing: dict[tuple[str, int], Member] = {}
         groups = plan.settings.route_groups
         self.ribs = {group.name: Member(rib_name(group.name), None) for group in groups}
 
     @property
     def members(self) -> list[Member]:
         """All of them."""
-        return [self.templates, self.gateway, *self.ribs.values(), *self.aggregators.values()]
+        return [self.templates, self.gateway, *self.ribs.values(), *self.all_aggregators]
+
+    @property
+    def all_aggregators(self) -> list[Member]:
+        """Those of the plan, and those that are to finish."""
+        return [*self.aggregators.values(), *self.outgoing.values()]
+
+    def follow(self, plan: Plan) -> None:
+        """Go on with another plan. Aggregators that it has not are left to finish."""
+        self._plan = plan
+        for place in set(self.aggregators) - set(plan.aggregators):
+            self.outgoing[place] = self.aggregators.pop(place)
+        for place in plan.aggregators:
+            # One that is to finish and is wanted again is told apart by its form.
+            old = self.outgoing.pop(place, None) or Member(aggregate_name(*place), None)
+            self.aggregators.setdefault(place, old)
+
+    def adopt(self) -> None:
+        """Find aggregators of an earlier configuration."""
+        for entry in ray.util.list_named_actors(all_namespaces=False):
+            kind, *place = (entry if isinstance(entry, str) else entry["name"]).split("/")
+            if kind != "aggregate" or (place[0], int(place[1])) in self.aggregators:
+                continue
+            name = aggregate_name(place[0], int(place[1]))
+            with suppress(ValueError):
+                member = Member(name, ray.get_actor(name, NAMESPACE))
+                self.outgoing[place[0], int(place[1])] = member
+
+    def gone(self, member: Member) -> None:
+        """An aggregator has finished: it starts anew if it is in the plan."""
+        member.handle, member.started, member.status = None, False, {}
+        self.outgoing = {p: m for p, m in self.outgoing.items() if m is not member}
+
+    def restart(self, member: Member) -> None:
+        """Have an aggregator store what it has and start anew with what the plan says now."""
+        if not member.moving:
+            member.moving, member.since = True, time.monotonic()
+            member.handle.__ray_terminate__.remote()
 
     def ensure(self, survey: Survey) -> None:
         """Start what does not run, and move what is where it must not be."""
@@ -93,9 +134,7 @@ class Services:
         if choose(list(survey.nodes.values()), labels, {}, survey.leaving) is not None:
             # It stores what it has; its death is seen by the next probe, and it starts elsewhere.
             self._event(f"{member.name}: leaves {node.name}")
-            member.moving = True
-            member.since = time.monotonic()
-            member.handle.__ray_terminate__.remote()
+            self.restart(member)
 
     def _load(self) -> Counter[str]:
         """Actors by node id."""

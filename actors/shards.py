@@ -46,6 +46,10 @@ class Shards:
                     handle = ray.get_actor(name, NAMESPACE)
                     self.members[name] = Member(name, handle, node=name.split("/")[1])
 
+    def follow(self, plan: Plan) -> None:
+        """Go on with another plan."""
+        self._plan = plan
+
     # -- as many as wanted -------------------------------------------------------------------------
 
     def ensure(self, survey: Survey) -> None:

@@ -16,22 +16,29 @@ import ray
 from ray.exceptions import RayError
 
 from actors.audit import Audit
+from actors.configuration import Configuration, current, publish
 from actors.fleet import hear, probe
 from actors.naming import SUPERVISOR, as_actor
-from actors.nodes import Nodes, Survey
+from actors.nodes import Nodes
 from actors.plan import Plan
 from actors.retired import Retired
+from actors.scaling import Scaling
 from actors.services import Services
 from actors.shards import Shards
-from flowray.fleet.placement import Node
+from actors.turnover import Turnover
+from flowray.fleet.changes import changes
 from flowray.ingest.ledger import merge_snapshots
+from flowray.ingest.sequence_runs import without_sequences
 from flowray.logs import configure
+from flowray.settings.compile import compile_settings
+from flowray.settings.model import Settings
 from flowray.state.store import open_store
 
 log = logging.getLogger(__name__)
 
 KEPT_EVENTS, SHOWN_EVENTS = 100, 20
 LEDGER_SECONDS = 30
+SHORT_SECONDS = 0.1
 HEAR_SECONDS = 2.0
 """How often shards on several nodes are asked for their accounts."""
 
@@ -41,7 +48,8 @@ class Supervisor:
 
     def __init__(self, plan: Plan) -> None:
         configure(SUPERVISOR, plan.settings.logs)
-        self._plan = plan
+        self._plan = plan = _agreed(plan)
+        self._next: Plan | None = None
         self._events: list[str] = []
         self._stop = threading.Event()
         self._nudge = threading.Event()
@@ -50,16 +58,20 @@ class Supervisor:
         self._retired = Retired(open_store(plan.settings.state.path))
         self._shards = Shards(plan, self._services.aggregators, self._retired, self._event)
         self._shards.adopt()
+        self._services.adopt()
+        self._turnover = Turnover(self._services, self._retired, self._event)
+        self._scaling = Scaling(self._retired, self._event)
         self._survey = self._nodes.survey(plan, self._retired.empty_nodes)
         self._hear_at = 0.0
         self._ending = threading.Lock()
         self._end: dict[str, Any] | None = None
         self._audit = Audit(
             lambda: list(self._shards.members.values()),
-            lambda: list(self._services.aggregators.values()),
+            lambda: self._services.all_aggregators,
             lambda: [m for m in self._services.members if m.handle is not None],
             lambda: self._retired.ledger,
-            *(self._event, self._stop),
+            lambda: [figures["ledger"] for figures in self._retired.aggregators],
+            *(self._event, self._stop, plan.settings.metrics.exporters),
         )
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
         self._thread.start()
@@ -80,6 +92,11 @@ class Supervisor:
             self._nudge.clear()
 
     def _step(self) -> None:
+        if self._next is not None:
+            self._turnover.agreed = False
+            self._plan, self._next = self._next, None
+            self._services.follow(self._plan)
+            self._shards.follow(self._plan)
         self._survey = self._nodes.survey(self._plan, self._retired.empty_nodes)
         self._services.ensure(self._survey)
         self._shards.ensure(self._survey)
@@ -89,6 +106,9 @@ class Supervisor:
         if len(self._survey.nodes) > 1 and time.monotonic() >= self._hear_at:
             self._hear_at = time.monotonic() + HEAR_SECONDS
             hear(list(self._shards.members.values()), self._plan)
+        plan, members = self._plan, self._shards.members
+        self._turnover.step(Configuration(plan.settings, plan.file, plan.number), members)
+        self._scaling.step(plan, self._survey, members)
         self._shards.tell_expected()
         self._retired.retry()
 
@@ -131,19 +151,49 @@ class Supervisor:
         return ""
 
     @ray.method(concurrency_group="control")
+    def settings(self) -> tuple[Settings, str]:
+        """What runs, or is about to, and the file that it is from."""
+        plan = self._next or self._plan
+        return plan.settings, plan.file
+
+    @ray.method(concurrency_group="control")
+    def reload(self, settings: Settings, file: str) -> list[str]:
+        """Go on with other settings. What of them cannot be taken over, a line each: then nothing
+        is changed. Raises ConfigError.
+        """
+        plan = self._next or self._plan
+        compile_settings(settings, file)
+        if refused := changes(plan.settings, settings).refused:
+            return refused
+        plan = plan.following(settings, file, plan.number + 1)
+        publish(Configuration(settings, file, plan.number))
+        self._next = plan
+        self._event(f"configuration {plan.number} of this run")
+        self._nudge.set()
+        return []
+
+    @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
         """What runs and how it is."""
         survey = self._survey
-        nodes = self._node_reports(survey)
+        running = [*self._shards.members.values(), *self._services.members]
+        nodes = survey.reports(
+            Counter(m.node_id for m in running if m.handle is not None), self._retired.wanted
+        )
         return {
             "shards": {m.name: m.report() for m in list(self._shards.members.values())},
-            "aggregators": {m.name: m.report() for m in self._services.aggregators.values()},
+            "aggregators": {m.name: m.report() for m in self._services.all_aggregators},
             "ribs": {m.name: m.report() for m in self._services.ribs.values()},
             "templates": self._services.templates.report(),
             "gateway": self._services.gateway.report(),
             "ledger_problems": self._audit.problems,
             "wanted_shards": sum(node["wanted_shards"] for node in nodes.values()),
             "nodes": nodes,
+            "configuration": {
+                "file": self._plan.file,
+                "number": (self._next or self._plan).number,
+                "agreed": self._next is None and self._turnover.agreed,
+            },
             "waiting": list(survey.missing),
             "given_up": self._retired.given_up,
             "listen": list(self._plan.settings.listen.flows),
@@ -152,30 +202,14 @@ class Supervisor:
             "stopping": self._stop.is_set(),
         }
 
-    def _node_reports(self, survey: Survey) -> dict[str, Any]:
-        running = [*self._shards.members.values(), *self._services.members]
-        here = Counter(m.node_id for m in running if m.handle is not None)
-        return {n.name: self._node_report(n, here[n.id], survey) for n in survey.nodes.values()}
-
-    def _node_report(self, node: Node, actors: int, survey: Survey) -> dict[str, Any]:
-        site, leaves = survey.sites.get(node.name), node.id in survey.leaving
-        stays = "collects" if site else "serves"
-        return {
-            "id": node.id,
-            "state": ("draining" if actors else "drained") if leaves else stays,
-            "address": node.address,
-            "labels": dict(node.labels),
-            "actors": actors,
-            "listen": list(site.listen) if site else [],
-            "wanted_shards": self._retired.wanted(site) if site and not leaves else 0,
-        }
-
     @ray.method(concurrency_group="control")
     def ledger(self) -> dict[str, Any]:
         """The accounts of all shards, those gone included, and of all aggregators."""
-        members = [*self._shards.members.values(), *self._services.aggregators.values()]
+        members = [*self._shards.members.values(), *self._services.all_aggregators]
         calls = [m.handle.ledger.remote() for m in members if m.handle is not None]
-        return merge_snapshots([self._retired.ledger, *ray.get(calls, timeout=LEDGER_SECONDS)])
+        gone = [self._retired.ledger, *(a["ledger"] for a in self._retired.aggregators)]
+        found = merge_snapshots([*gone, *ray.get(calls, timeout=LEDGER_SECONDS)])
+        return without_sequences(found)
 
     @ray.method(concurrency_group="control")
     def request_stop(self) -> None:
@@ -196,13 +230,16 @@ class Supervisor:
             return self._end
 
     def _drain_all(self) -> dict[str, Any]:
+        deadline = time.monotonic() + self._plan.start_seconds
+        while not (self._next is None and self._turnover.agreed) and time.monotonic() < deadline:
+            time.sleep(SHORT_SECONDS)  # what waits for other aggregators has to get to them first
         self._stop.set()
         self._nudge.set()
         self._thread.join(2 * self._plan.probe_timeout + self._plan.probe_seconds)
         not_drained = self._shards.drain_all()
-        handles = [m.handle for m in self._services.aggregators.values()]
+        handles = [m.handle for m in self._services.all_aggregators if m.handle is not None]
         calls = [handle.finish.remote() for handle in handles]
-        finished = ray.get(calls, timeout=self._plan.drain_seconds)
+        finished = ray.get(calls, timeout=self._plan.drain_seconds) + self._retired.aggregators
         if all(f["outstanding"] == 0 for f in finished):
             ray.get([handle.close_accounts.remote() for handle in handles])
             self._retired.forget()
@@ -226,6 +263,15 @@ class Supervisor:
             except (RayError, TimeoutError) as error:
                 self._event(f"{name}: not stopped: {error}")
         return figures
+
+
+def _agreed(plan: Plan) -> Plan:
+    """The plan, or if this supervisor takes over from one that died what that had made of it."""
+    known = current()
+    if known is not None and ray.get_runtime_context().was_current_actor_reconstructed:
+        return plan.following(known.settings, known.file, known.number)
+    publish(Configuration(plan.settings, plan.file, plan.number))
+    return plan
 
 
 SupervisorActor = as_actor(Supervisor)

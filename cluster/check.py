@@ -43,10 +43,15 @@ def describe(program: Program) -> list[str]:
         f"stream {name}: to {', '.join(stream.sinks) or 'no sink'}"
         for name, stream in program.streams.items()
     ]
-    lines += [f"sink {name}: {sink.type} at {sink.path}" for name, sink in settings.sinks.items()]
+    lines += [
+        f"sink {name}: {sink.type} at {shown(sink.path)}" for name, sink in settings.sinks.items()
+    ]
     if (redis := settings.redis) is not None:
         how = "TLS" if redis.tls else "no TLS"
         every = _seconds(settings.live.interval)
         lines.append(f"live views: Redis at {redis.place}, {how}; every {every}")
     lines.append(f"state at {shown(settings.state.path)}")
+    if (kept := settings.state.snapshots) is not None:
+        place = shown(settings.state.shelf)
+        lines.append(f"snapshots of it every {_seconds(kept.every)}, {kept.keep} kept, at {place}")
     return lines

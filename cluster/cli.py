@@ -132,6 +132,20 @@ def drain(
 
 
 @app.command()
+def reload(
+    config: Config = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Have what runs go on with a changed configuration; SIGHUP to `flowray up` does it, too."""
+    from cluster.reload import reload as run
+
+    run(config, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
 def status(config: Config = None, as_json: Json = False) -> None:
     """Show what runs and how it is."""
     from cluster.look import status as run

@@ -12,6 +12,7 @@ from actors.naming import GATEWAY, NAMESPACE, SUPERVISOR, TEMPLATES, named
 from actors.plan import Plan
 from flowray.errors import FlowrayError
 from flowray.ingest.ledger import problems, totals
+from flowray.ingest.sequence_runs import without_sequences
 
 READY_SECONDS = 180.0
 """A start takes seconds; where kernels are to be compiled first, on a busy machine, minutes."""
@@ -137,5 +138,5 @@ def summary(figures: dict[str, Any], seconds: float) -> dict[str, Any]:
         "balanced": not found,
         "problems": found,
         "committed": committed,
-        "ledger": ledger,
+        "ledger": without_sequences(ledger),
     }

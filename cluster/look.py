@@ -72,6 +72,8 @@ def status(config: Path | None, *, as_json: bool) -> None:
     console = _console()
     if len(found["nodes"]) > 1:
         console.print(_members("node", found["nodes"], NODE_COLUMNS))
+    if not found["configuration"]["agreed"]:
+        console.print("not all run with the newest configuration yet", style="yellow")
     for line in found["waiting"]:
         console.print(line, style="yellow")
     console.print(_members("shard", found["shards"], SHARD_COLUMNS))

@@ -121,6 +121,39 @@ def with_ports(settings: Settings) -> Settings:
     )
 
 
+def with_ports_of(settings: Settings, running: Settings) -> Settings:
+    """The same with the ports of what runs in place of each port 0 of an address that it has."""
+    listen, before = settings.listen, running.listen
+    update: dict[str, Any] = {"flows": _ports_of(listen.flows, before.flows)}
+    for protocol in ("bgp", "bmp"):
+        one, other = getattr(listen, protocol), getattr(before, protocol)
+        if one is not None and other is not None:
+            (address,) = _ports_of([one.address], [other.address])
+            update[protocol] = one.model_copy(update={"address": address})
+    rules = settings.cluster.nodes
+    if len(rules) == len(running.cluster.nodes):
+        rules = [
+            rule.model_copy(update={"listen": _ports_of(rule.listen, other.listen)})
+            for rule, other in zip(rules, running.cluster.nodes, strict=True)
+        ]
+    return settings.model_copy(
+        update={
+            "listen": listen.model_copy(update=update),
+            "cluster": settings.cluster.model_copy(update={"nodes": rules}),
+        }
+    )
+
+
+def _ports_of(urls: list[str], running: list[str]) -> list[str]:
+    """Addresses, with the running one's port where the same place has port 0."""
+    if len(urls) != len(running):
+        return urls
+    return [
+        other if url.endswith(":0") and other.startswith(url.removesuffix("0")) else url
+        for url, other in zip(urls, running, strict=True)
+    ]
+
+
 def _with_tcp_port(address: str) -> str:
     return _with_port(f"tcp://{address}", socket.SOCK_STREAM).removeprefix("tcp://")
 

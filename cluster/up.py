@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from cluster.live import Live, actor_names, running, summary
+from cluster.reload import apply, compared
 from cluster.replay import load_program
 from cluster.runtime import NotRunningError, Running, forget, joined_runtime, own_runtime
 from cluster.state import reached, seeded
@@ -42,17 +43,32 @@ def up(
 ) -> None:
     """Start, stay until a signal or `flowray down`, drain, print the summary."""
     program = load_program(config)
-    stop = threading.Event()
+    stop, again = threading.Event(), threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: again.set())
     with started(program, str(config or "built-in"), address, stop, from_state) as live:
         if not as_json:
             for line in _lines(live.wait_ready(), live.plan.settings):
                 typer.echo(line, err=True)
         while not stop.wait(LOOK_SECONDS) and not live.stopping():
-            pass
+            if again.is_set():
+                again.clear()
+                _reload(live, config)
         if not as_json:
             typer.echo("draining", err=True)
         end = live.drain()
     report(end, as_json=as_json)
+
+
+def _reload(live: Live, config: Path | None) -> None:
+    """Go on with what the file says now; if that cannot be, as before."""
+    try:
+        settings, found = compared(live.supervisor, absolute(load_program(config).settings))
+        apply(live.supervisor, settings, str(config or "built-in"))
+    except FlowrayError as error:
+        typer.echo(f"flowray: {error}", err=True)
+        return
+    for line in found.lines():
+        typer.echo(line, err=True)
 
 
 @contextmanager

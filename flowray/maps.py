@@ -92,11 +92,13 @@ def _no_marks() -> Mask:
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """What rows are matched against, column by column: exporter addresses as (n,) words; of flows
-    also their interfaces (n,) and whether their addresses are of IPv6 (n,).
+    also their interfaces (n,) and whether their addresses are of IPv6 (n,); of datagrams their
+    observation domain (n,).
     """
 
     exporter_hi: Words
     exporter_lo: Words
+    domain: Words = field(default_factory=_no_words)
     in_iface: Words = field(default_factory=_no_words)
     out_iface: Words = field(default_factory=_no_words)
     of_ipv6: Mask = field(default_factory=_no_marks)
@@ -135,17 +137,17 @@ _MATCH: Mapping[str, _Reading[Matcher]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class _InterfaceIs:
+class _NumberIs:
     column: str
     number: int
 
     def __call__(self, candidates: Candidates) -> Mask:
-        interfaces: Words = getattr(candidates, self.column)
-        return np.asarray(interfaces == np.uint64(self.number), np.bool_)
+        numbers: Words = getattr(candidates, self.column)
+        return np.asarray(numbers == np.uint64(self.number), np.bool_)
 
 
 def _interface(column: str) -> _Reading[Matcher]:
-    return _Reading(lambda value: _InterfaceIs(column, _number(value)), "an interface index")
+    return _Reading(lambda value: _NumberIs(column, _number(value)), "an interface index")
 
 
 def _number(value: str) -> int:
@@ -214,6 +216,19 @@ _AGENTS = _Grammar(
     },
     {key: _Reading(_router, "the address of a router") for key in ("bgp_ip", "bmp_ip")},
 )
+
+_EXPORTERS = _Grammar(
+    {
+        **_MATCH,
+        "domain": _Reading(
+            lambda value: _NumberIs("domain", _number(value)), "a number up to 4294967295"
+        ),
+    },
+    {"exporter": _Reading(_router, "the address of an exporter")},
+)
+
+EXPORTER_KEYS = _EXPORTERS.keys
+"""Keys of a map of exporters."""
 
 LABEL_KEYS = _LABELS.keys
 """Keys of a pre_tag_map."""
@@ -313,6 +328,21 @@ class AgentMap:
         return self._rules.first(candidates)
 
 
+@dataclass(frozen=True, slots=True)
+class ExporterMap:
+    """A compiled map of exporters: who sent a datagram, by where it came from. `by_domain`: it
+    looks at observation domains.
+    """
+
+    _rules: _Rules[AddressWords]
+    by_domain: bool
+
+    def addresses(self, candidates: Candidates) -> list[AddressWords | None]:
+        """The exporter of each candidate; None where no row matches."""
+        found = self._rules.first(candidates).tolist()
+        return [self._rules.results[i] if i >= 0 else None for i in found]
+
+
 _AGENT_FIELDS = MappingProxyType({"in": "in_iface", "out": "out_iface"})
 
 
@@ -330,6 +360,16 @@ def compile_agents(rows: Sequence[MapRow]) -> AgentMap:
     """Compile rows of a bgp_agent_map. Raises `ConfigError`."""
     fields = {_AGENT_FIELDS[key] for row in rows for key in row.values if key in _AGENT_FIELDS}
     return AgentMap(_compile(rows, _AGENTS), frozenset(fields))
+
+
+def compile_exporters(rows: Sequence[MapRow]) -> ExporterMap:
+    """Compile rows of a map of exporters. Raises `ConfigError`."""
+    return ExporterMap(_compile(rows, _EXPORTERS), any("domain" in row.values for row in rows))
+
+
+def load_exporters(path: str | Path) -> ExporterMap:
+    """Read and compile a map of exporters. Raises `ConfigError`."""
+    return compile_exporters(parse_map(path, EXPORTER_KEYS))
 
 
 def load_labels(path: str | Path) -> LabelMap:

@@ -91,7 +91,7 @@ def _forest(rows: list[tuple[int, Network]]) -> Forest:
                 np.array([i for i, _ in some], np.uint32),
             )
         )
-    return Forest.of([(halves[0], halves[1])])
+    return Forest([(halves[0], halves[1])])
 
 
 def load_networks(path: str | Path) -> Networks:

@@ -10,6 +10,7 @@ from typing import Any
 
 from flowray.ingest.collector import Collector
 from flowray.ingest.ledger import Snapshot, ViewAccount, merge_snapshots, problems
+from flowray.ingest.sequence_runs import without_sequences
 from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
 from flowray.rib.mrt_routes import MrtRoutes
@@ -174,7 +175,7 @@ def summarise(
         rows=sum(a.rows_committed for a in aggregators),
         seconds=time.monotonic() - started[0],
         cpu_seconds=time.process_time() - started[1],
-        ledger=ledger,
+        ledger=without_sequences(ledger),
         problems=problems(ledger, held=held, open_records=still_open),
         unstored=[
             f"{a.outstanding} commits of {a.plan.name} are not stored: {a.last_sink_error}"

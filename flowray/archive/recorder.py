@@ -52,6 +52,13 @@ class RecordedCollector(Collector):
         archive.event(EventKind.BEGUN, clock())
         self._joined: dict[str, tuple[str, int, bool]] = {}
 
+    def made_for(self, program: Program) -> Collector:
+        """As `Collector.made_for`, with the same archive."""
+        life = self.incarnation
+        return RecordedCollector(
+            program, self.shard, life, self.archive, self._clock, keeping=self.keeping
+        )
+
     def feed(self, batch: PacketBatch) -> None:
         """As `Collector.feed`; what cannot be archived is counted."""
         if not len(batch):

@@ -194,8 +194,8 @@ class ArchiveReplay:
 
     def _install(self, collector: Collector, event: Event) -> None:
         address, learned = from_entry(json.loads(event.text))
-        if self._chosen([address])[0]:
-            collector.install(address, learned, event.began_ns or event.time_ns)
+        # Of all exporters: who sends for whom is not known before datagrams come.
+        collector.install(address, learned, event.began_ns or event.time_ns)
 
     def _chosen(self, addresses: Sequence[str]) -> npt.NDArray[np.bool_]:
         words = np.array([address_words(a) for a in addresses], np.uint64).reshape(-1, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowray.settings.cluster import PLACEHOLDER, Cluster, NodeRule, ShardBounds, Shards
@@ -29,12 +29,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A node that collects: where, and with how many shards at least and at most."""
+    """A node that collects: where, with how many shards at least and at most, and the labels for
+    which it was chosen.
+    """
 
     node: Node
     listen: tuple[str, ...]
     least: int
     most: int
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def fits(node: Node, labels: Mapping[str, str], host: str | None = None) -> bool:
@@ -94,7 +97,8 @@ def _unknown_labels(node: Node, rule: NodeRule) -> list[str]:
 
 def _site(node: Node, rule: NodeRule, shards: Shards, flows: Sequence[str], usual: int) -> Site:
     least, most = _bounds(shards if rule.shards is None else rule.shards, node, usual)
-    return Site(node, tuple(filled(url, node) for url in rule.listen or flows), least, most)
+    listen = tuple(filled(url, node) for url in rule.listen or flows)
+    return Site(node, listen, least, most, rule.labels)
 
 
 def _bounds(shards: Shards, node: Node, usual: int) -> tuple[int, int]:
@@ -114,6 +118,25 @@ def filled(url: str, node: Node) -> str:
         return f"[{text}]" if ":" in text and not text.startswith("[") else text
 
     return PLACEHOLDER.sub(value, url)
+
+
+def room(
+    cluster: Cluster, nodes: Iterable[Node], found: Mapping[str, Site], full: Sequence[bool]
+) -> list[dict[str, str]]:
+    """Labels of nodes to ask an autoscaler for, those that are there included; empty if nothing is
+    missing. One for each rule with labels that no node fits, and one like the first if all are
+    full.
+    """
+    there = list(nodes)
+    missing = [
+        rule.labels
+        for rule in cluster.nodes
+        if rule.labels and not any(fits(node, rule.labels, rule.host) for node in there)
+    ]
+    more = [dict(site.labels) for site in list(found.values())[:1]] if full and all(full) else []
+    if not missing and not more:
+        return []
+    return [*(dict(site.labels) for site in found.values()), *missing, *more]
 
 
 def choose(

@@ -5,7 +5,7 @@ no Ray.
 from __future__ import annotations
 
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -19,9 +19,11 @@ from flowray.hashing import Interner
 from flowray.ingest.decode import FlowDecoder, Learned, Messages
 from flowray.ingest.enrich import Context, needed_fields, steps_for
 from flowray.ingest.group_join import GroupJoin
-from flowray.ingest.ledger import Account, Ledger, Snapshot
+from flowray.ingest.ledger import Account, Ledger, Snapshot, merge_snapshots
 from flowray.ingest.operator import OperatorMaps
 from flowray.ingest.samples import SampleDecoder
+from flowray.ingest.senders import Senders
+from flowray.ingest.sequence_runs import Told, with_gaps
 from flowray.settings.compile import Program
 from flowray.views.view import Partial, View
 from flowray.wire.packets import Exporters, PacketBatch
@@ -63,12 +65,14 @@ class Collector:
         keeping: Keeping | None = None,
     ) -> None:
         self.shard = shard
-        self._keeping = keeping
+        self.keeping = keeping
         self.watermark = 0
         self.incarnation = incarnation or uuid.uuid4().hex[:12]
         self.exporters = Exporters(program.settings.decode.exporters)
         of_counters = [plan.name for plan in program.views if plan.of == "counters"]
         self.ledger = Ledger(self.exporters, of_counters)
+        self.closed: Snapshot | None = None
+        self._senders = Senders(self.exporters, self.ledger, program.proxies, program.exporters)
         self._texts = Interner(TEXT_LIMIT)
         self._maps = OperatorMaps(program.labels, program.sampling)
         of_flows = [plan for plan in program.views if plan.of == "flows"]
@@ -99,9 +103,8 @@ class Collector:
         self.sequence = {
             (plan.name, p): 0 for plan in program.views for p in range(plan.partitions)
         }
-        self._unacknowledged: dict[tuple[str, int], deque[Partial]] = {
-            place: deque() for place in self.sequence
-        }
+        # Of views that are no more, too, until they are acknowledged.
+        self._unacknowledged: dict[tuple[str, int], deque[Partial]] = defaultdict(deque)
         self._kept_octets = 0
         self.refused_texts = 0
 
@@ -123,6 +126,7 @@ class Collector:
 
     def feed(self, batch: PacketBatch) -> None:
         """Account a batch of datagrams and fold its records into the views' partials."""
+        batch = self._senders.reveal(batch)
         if not len(batch):
             return
         sampled = _is_sflow(batch)
@@ -181,6 +185,10 @@ class Collector:
         """What exporters told since the last call: (exporter address, template or fact)."""
         news, self._decoder.learned = self._decoder.learned, []
         return [(self.exporters.address(x.key.exporter), x) for x in news]
+
+    def known(self) -> list[tuple[str, Learned]]:
+        """All that is known of exporters, as `learned` tells it."""
+        return [(self.exporters.address(x.key.exporter), x) for x in self._decoder.known()]
 
     def install(self, address: str, learned: Learned, now_ns: int) -> None:
         """Take a template or fact that another shard learned; data held for it is decoded."""
@@ -265,8 +273,8 @@ class Collector:
             table,
         )
         if table is not None:
-            if self._keeping is not None:
-                partial = self._keeping.keep(partial)
+            if self.keeping is not None:
+                partial = self.keeping.keep(partial)
             self._keep(partial)
         return partial
 
@@ -290,8 +298,12 @@ class Collector:
         while kept and kept[0].sequence <= sequence:
             partial = kept.popleft()
             self._kept_octets -= _octets(partial)
-            if self._keeping is not None:
-                self._keeping.forget(partial)
+            if self.keeping is not None:
+                self.keeping.forget(partial)
+
+    def kept(self) -> list[Partial]:
+        """All partials that are not acknowledged, in the order of their numbers per place."""
+        return [partial for kept in self._unacknowledged.values() for partial in kept]
 
     def unacknowledged(self, view: str, partition: int) -> list[Partial]:
         """Partials to send again to an aggregator that came back, oldest first."""
@@ -311,9 +323,30 @@ class Collector:
         return len(self._decoder.hold) + len(self._decoder.settling.hold)
 
     def snapshot(self) -> Snapshot:
-        """The ledger, with the sets that are held now."""
-        held = self.sets_held
-        return self.ledger.snapshot() | ({"held": held} if held else {})
+        """The ledger, with what was closed of it, the sets that are held now and the sequence
+        accounts.
+        """
+        held = {"held": self.sets_held} if self.sets_held else {}
+        now = {**self.ledger.snapshot(), **held}
+        found = now if self.closed is None else merge_snapshots((self.closed, now))
+        return with_gaps({**found, "sequences": self.sequences()})
+
+    def close_accounts(self) -> None:
+        """Begin the accounts anew under other views; `snapshot` tells both."""
+        ledger = self.ledger.snapshot()
+        self.closed = ledger if self.closed is None else merge_snapshots((self.closed, ledger))
+        self.ledger.reset()
+
+    def made_for(self, program: Program) -> Collector:
+        """Another collector of the same kind and place, empty, for another program."""
+        return Collector(program, self.shard, self.incarnation, shared=True, keeping=self.keeping)
+
+    def sequences(self) -> Told:
+        """Sequence accounts of all exporters."""
+        told = self._decoder.sequences.told(self.exporters.address)
+        for exporter, places in self.samples.sequences.told(self.exporters.address).items():
+            told[exporter] = told.get(exporter, {}) | places
+        return told
 
 
 MakeCollector: TypeAlias = Callable[[Keeping | None], Collector]

@@ -133,7 +133,7 @@ class FlowDecoder:
         self.learned: list[Learned] = []
         self._told_at: dict[tuple[TemplateKey, int, int], int] = {}
         self._remembered = Remembered()
-        self.sequences = Sequences(ledger, settings.templates)
+        self.sequences = Sequences(settings.templates)
 
     def replace_texts(self, texts: Interner) -> None:
         """Go on with an empty interner: facts are interned anew, ids given before are void."""
@@ -290,6 +290,15 @@ class FlowDecoder:
             self._told_at.clear()
         self._told_at[_subject(learned)] = learned.at
 
+    def known(self) -> Iterator[Learned]:
+        """Templates and facts as they are told last."""
+        for (key, topic, number), at in self._told_at.items():
+            if key.id:
+                if (template := self.templates.get(key)) is not None:
+                    yield Learned(key, template, None, at)
+            elif (value := self.options.get(key.exporter, key.domain, topic, number)) is not None:
+                yield Learned(key, None, (topic, number, value), at)
+
     def install_from_store(self, exporter: int, learned: Learned, now_ns: int) -> Iterator[Columns]:
         """Take what another shard learned, unless this one knows as much or better; decodes what
         was held for it.
@@ -362,12 +371,12 @@ class FlowDecoder:
         data = sets[:, k.S_KIND] == k.SET_DATA
         number = np.where(data, sets[:, k.S_TEMPLATE], -2)
         if self.settling.active:
-            self._defer(m, sets, number, unknown)
+            self._defer(m, sets, number)
         waiting = np.flatnonzero(number == -1)
         if waiting.size:
+            kept = self._hold(m, sets[waiting])
             if unknown is not None:
-                unknown[sets[waiting, k.S_PACKET]] = True
-            self._hold(m, sets[waiting])
+                unknown[sets[waiting[~kept], k.S_PACKET]] = True
         for plan_number in np.unique(number[number >= 0]):
             if self.templates.is_options[plan_number]:
                 continue
@@ -391,17 +400,18 @@ class FlowDecoder:
         boot = self.options.look_up(exporter, domain, Topic.BOOT, np.zeros_like(domain))
         m.header[ipfix, k.H_UPTIME] = np.where(boot == MISSING, 0, boot)
 
-    def _hold(self, m: Messages, sets: I64) -> None:
+    def _hold(self, m: Messages, sets: I64) -> npt.NDArray[np.bool_]:
+        """(n,) whether sets are held; what is not is given up."""
         exporter = m.exporter[sets[:, k.S_PACKET]].astype(np.int64)
         self._ledger.add(Account.SETS_HELD, exporter)
         if not self._settings.hold:
             self._ledger.add(Account.SETS_EVICTED, exporter)
-            return
-        self._ledger.add(Account.SETS_EVICTED, exporter[~_keep(self.hold, m, sets)])
+            return np.zeros(len(sets), np.bool_)
+        kept = _keep(self.hold, m, sets)
+        self._ledger.add(Account.SETS_EVICTED, exporter[~kept])
+        return kept
 
-    def _defer(
-        self, m: Messages, sets: I64, number: I64, unknown: npt.NDArray[np.bool_] | None
-    ) -> None:
+    def _defer(self, m: Messages, sets: I64, number: I64) -> None:
         """Have the data of exporters that settle here wait for their options: its template number
         becomes -2. What there is no room for is decoded as it is.
         """
@@ -414,8 +424,6 @@ class FlowDecoder:
         exporter = m.exporter[packet[chosen]].astype(np.int64)
         kept = _keep(self.settling.hold, m, sets[chosen])
         number[chosen[kept]] = -2
-        if unknown is not None:
-            unknown[packet[chosen[kept]]] = True
         self._ledger.add(Account.SETS_HELD, exporter[kept])
         self._ledger.add(Account.SETS_UNSETTLED, exporter[~kept])
 
@@ -476,10 +484,11 @@ class FlowDecoder:
                 apply = self._control_change(messages, sets[int(s)])
                 if apply is not None:
                     yield from apply()
-            return
-        for columns in self._decode_run(messages, sets, None):
-            columns.since = since_ns
-            yield columns
+        else:
+            for columns in self._decode_run(messages, sets, None):
+                columns.since = since_ns
+                yield columns
+        self._find_records(messages)
 
     def expire(self, now_ns: int) -> None:
         """Give up held sets that are older than the bound."""
@@ -512,7 +521,19 @@ class FlowDecoder:
         step = np.where(version[good] == k.V9, 1, m.header[good, k.H_RECORDS])
         step[unknown[good] & (version[good] == k.IPFIX)] = -1
         place = domain << 4 | version[good]
-        self.sequences.account(exporter, place, m.header[good, k.H_SEQUENCE], step)
+        sequence = m.header[good, k.H_SEQUENCE]
+        self.sequences.account(exporter, place, sequence, step, m.arrival[good])
+
+    def _find_records(self, m: Messages) -> None:
+        """Count the records of sets that were held into the sequence accounts of their messages."""
+        found = (m.header[:, k.H_RECORDS] > 0) & (m.header[:, k.H_VERSION] == k.IPFIX)
+        header = m.header[found]
+        self.sequences.found(
+            m.exporter[found].astype(np.int64),
+            header[:, k.H_DOMAIN] << 4 | k.IPFIX,
+            header[:, k.H_SEQUENCE],
+            header[:, k.H_RECORDS],
+        )
 
 
 def _keep(hold: Hold, m: Messages, sets: I64) -> npt.NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -22,6 +22,8 @@ Place: TypeAlias = tuple[str, int]
 """View and partition."""
 
 RETRY_SECONDS = 0.5
+END = (1 << 63) - 1
+"""After all numbers."""
 
 
 class Transport(Protocol):
@@ -49,7 +51,9 @@ class Acknowledged(Protocol):
 
 @dataclass(slots=True)
 class Lane:
-    """The way to one aggregator."""
+    """The way to one aggregator. Partials with numbers after `gate` are for another one, which is
+    not there yet.
+    """
 
     incarnation: str = ""
     queue: deque[Partial] = field(default_factory=deque)
@@ -58,6 +62,7 @@ class Lane:
     since: float = 0.0
     retry_at: float = 0.0
     failures: int = 0
+    gate: int | None = None
 
     @property
     def busy(self) -> bool:
@@ -95,20 +100,27 @@ class Delivery:
     def poll(self) -> None:
         """Take answers and send what they allow."""
         for receipt in self._transport.receipts():
-            self._answer(self._lanes[receipt.view, receipt.partition], receipt)
+            lane = self._lanes.get((receipt.view, receipt.partition))
+            if lane is not None:
+                self._answer(lane, receipt)
         for lane in self._lanes.values():
-            if lane.queue and lane.moving is None:
+            if lane.queue:
                 self._move(lane)
 
     def settle(self, shard: str, incarnation: str) -> None:
         """Ask all idle aggregators for a checkpoint."""
         for place, lane in self._lanes.items():
             if not lane.busy and self._clock() >= lane.retry_at:
-                lane.settling = True
-                lane.since = self._clock()
-                self._transport.settle(place, shard, incarnation)
+                self._settle(place, lane, shard, incarnation)
+
+    def _settle(self, place: Place, lane: Lane, shard: str, incarnation: str) -> None:
+        lane.settling = True
+        lane.since = self._clock()
+        self._transport.settle(place, shard, incarnation)
 
     def _move(self, lane: Lane) -> None:
+        if lane.gate is not None and lane.queue[0].sequence > lane.gate:
+            return
         if lane.moving is None and not lane.settling and self._clock() >= lane.retry_at:
             lane.moving = lane.queue.popleft()
             lane.since = self._clock()
@@ -145,6 +157,49 @@ class Delivery:
             # It carries nothing but a watermark, so nobody kept it; its number is the highest.
             lane.queue.append(partial)
 
+    # -- other aggregators -------------------------------------------------------------------------
+
+    def follow(
+        self, kept: Acknowledged, places: Iterable[Place], gates: Mapping[Place, int]
+    ) -> None:
+        """Go on with partials of another keeper, for these places. `gates`: the last number for the
+        aggregator that is there now.
+        """
+        self._kept = kept
+        for place in places:
+            self._lanes.setdefault(place, Lane())
+        for place, gate in gates.items():
+            # After another change that follows at once the first gate still tells what is whose.
+            lane = self._lanes[place]
+            lane.gate = gate if lane.gate is None else lane.gate
+
+    def left(self, place: Place, shard: str, incarnation: str) -> bool:
+        """Whether the aggregator of a place has in a checkpoint all that is for it; asks for one if
+        that is all that is missing.
+        """
+        lane = self._lanes.get(place)
+        if lane is None:
+            return True
+        last = END if lane.gate is None else lane.gate
+        if lane.moving is not None or lane.settling or _any(lane.queue, last):
+            return False
+        if not _any(self._kept.unacknowledged(*place), last):
+            return True
+        if self._clock() >= lane.retry_at:
+            self._settle(place, lane, shard, incarnation)
+        return False
+
+    def drop(self, places: Iterable[Place]) -> None:
+        """Forget places to which nothing will go."""
+        for place in places:
+            self._lanes.pop(place, None)
+
+    def open(self, views: Collection[str]) -> None:
+        """The aggregators of these views are there now."""
+        for place, lane in self._lanes.items():
+            if place[0] in views:
+                lane.gate = None
+
     # -- looking at it -----------------------------------------------------------------------------
 
     @property
@@ -163,6 +218,11 @@ class Delivery:
         now = self._clock()
         waiting = (now - lane.since for lane in self._lanes.values() if lane.busy)
         return max(waiting, default=0.0)
+
+
+def _any(partials: Iterable[Partial], last: int) -> bool:
+    """Whether one that carries rows is numbered up to the last."""
+    return any(p.sequence <= last for p in partials if p.table is not None)
 
 
 class LocalTransport:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowray.ingest.kernels import count_each
+from flowray.ingest.sequence_runs import Told, join_told, with_gaps
 from flowray.wire.packets import Exporters
 
 Counts: TypeAlias = npt.NDArray[np.int64]
@@ -42,18 +43,17 @@ class Account(IntEnum):
     SETS_HELD_DECODED = 13
     SETS_EXPIRED = 14
     SETS_EVICTED = 15
-    SEQUENCE_GAP = 16
-    RESTARTS = 17
-    SKEWED = 18
-    TEMPLATES = 19
-    TEMPLATES_REFUSED = 20
-    COUNTER_SAMPLES = 21
-    DISCARD_SAMPLES = 22
-    SKIPPED_SAMPLES = 23
-    COUNTER_BLOCKS = 24
-    SETS_UNSETTLED = 25
-    TEMPLATES_EXPIRED = 26
-    UNARCHIVED = 27
+    SKEWED = 16
+    TEMPLATES = 17
+    TEMPLATES_REFUSED = 18
+    COUNTER_SAMPLES = 19
+    DISCARD_SAMPLES = 20
+    SKIPPED_SAMPLES = 21
+    COUNTER_BLOCKS = 22
+    SETS_UNSETTLED = 23
+    TEMPLATES_EXPIRED = 24
+    BAD_ENVELOPE = 25
+    UNARCHIVED = 26
 
     @property
     def label(self) -> str:
@@ -69,6 +69,7 @@ MALFORMED = (
     Account.BAD_SET_LENGTH,
     Account.BAD_TEMPLATE,
     Account.BAD_SAMPLE,
+    Account.BAD_ENVELOPE,
 )
 
 
@@ -83,6 +84,7 @@ class ViewAccount(IntEnum):
     OTHERS = 5
     COMMITTED = 6
     RESTORED = 7
+    ABSENT = 8
 
     @property
     def label(self) -> str:
@@ -155,6 +157,11 @@ class Ledger:
             for name, row in views.items()
         }
 
+    def reset(self) -> None:
+        """Begin anew."""
+        self._counts[:] = 0
+        self._views.clear()
+
     def counts(self) -> Counts:
         """A copy of the accounts (Account, exporter)."""
         return self._counts.copy()
@@ -186,9 +193,14 @@ def _counter_views(names: list[str]) -> Snapshot:
 
 
 def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """The sum of several ledgers."""
+    """The sum of several ledgers; their sequence accounts as one, if they have any. What one
+    decoded while it had no account of a view that another has is `absent` from that view: it was
+    not there yet, or no more.
+    """
     total: Snapshot = {"exporters": {}, "views": {}}
     counter_views: set[str] = set()
+    told: list[Told] = []
+    snapshots = list(snapshots)
     for snapshot in snapshots:
         counter_views.update(snapshot.get("counter_views", ()))
         for part in ("exporters", "views"):
@@ -198,7 +210,18 @@ def merge_snapshots(snapshots: Iterable[Snapshot]) -> Snapshot:
                     into[account] = into.get(account, 0) + n
         if "held" in snapshot:
             total["held"] = total.get("held", 0) + snapshot["held"]
-    return total | _counter_views(sorted(counter_views))
+        if "sequences" in snapshot:
+            told.append(snapshot["sequences"])
+    for snapshot in snapshots:
+        decoded = totals(snapshot)
+        for view in total["views"].keys() - snapshot["views"].keys():
+            unit = Account.COUNTER_BLOCKS if view in counter_views else Account.RECORDS
+            if n := decoded.get(unit.label, 0):
+                into = total["views"][view]
+                into["absent"] = into.get("absent", 0) + n
+    if told:
+        total["sequences"] = join_told(told)
+    return with_gaps(total) | _counter_views(sorted(counter_views))
 
 
 def totals(snapshot: Snapshot) -> dict[str, int]:
@@ -243,9 +266,11 @@ def _view_problems(
 ) -> list[str]:
     found = []
     units = unit.label.replace("_", " ")
-    offered = row.get("offered", 0)
-    if offered != decoded:
-        found.append(f"view {view}: {decoded} {units} decoded, {offered} offered")
+    offered, absent = row.get("offered", 0), row.get("absent", 0)
+    if offered + absent != decoded:
+        found.append(
+            f"view {view}: {decoded} {units} decoded, {offered} offered and {absent} absent"
+        )
     ended = sum(row.get(a, 0) for a in ("filtered", "sampled_out", "aggregated"))
     if offered != ended:
         found.append(f"view {view}: {offered} {units} offered, {ended} accounted for")

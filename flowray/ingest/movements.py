@@ -31,15 +31,23 @@ class LedgerMovements:
         self._told: Counts = np.zeros((len(Account), 0), np.int64)
         self._views_told: dict[str, Counts] = {}
 
+    def follow(self, ledger: Ledger, exporters: Exporters) -> None:
+        """Go on with a ledger that begins anew: what is not told yet stays to be told."""
+        counts = self._ledger.counts()
+        self._told = self._told_of(counts)[:, : counts.shape[1]] - counts
+        views = self._ledger.view_counts()
+        self._views_told = {v: self._views_told.get(v, 0) - n for v, n in views.items()}
+        self._ledger, self._exporters = ledger, exporters
+
     def take(self) -> Movements:
         """What moved since the last call. Call it where the ledger is not written meanwhile."""
         return self._of_exporters(), self._of_views()
 
     def _of_exporters(self) -> list[Movement]:
         counts = self._ledger.counts()
-        told: Counts = np.zeros_like(counts)
-        told[:, : self._told.shape[1]] = self._told
-        # A gap that is filled shrinks its account: nothing is told until it is past its highest.
+        told = self._told_of(counts)
+        counts = np.pad(counts, ((0, 0), (0, told.shape[1] - counts.shape[1])))
+        # Counters of metrics never fall.
         delta = np.maximum(counts - told, 0)
         self._told = np.maximum(counts, told)
         self._admit(counts)
@@ -52,6 +60,14 @@ class LedgerMovements:
             else:
                 rest += column
         return moved + _nonzero(REST, Account, rest)
+
+    def _told_of(self, counts: Counts) -> Counts:
+        """What was told of these accounts, of the width of both."""
+        told: Counts = np.zeros(
+            (counts.shape[0], max(counts.shape[1], self._told.shape[1])), np.int64
+        )
+        told[:, : self._told.shape[1]] = self._told
+        return told
 
     def _admit(self, counts: Counts) -> None:
         if len(self._names) >= self._limit:

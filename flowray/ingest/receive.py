@@ -182,6 +182,10 @@ class Receiver:
         self._ledger.add(Account.DATAGRAMS, exporter)
         self._ledger.add(Account.REFUSED, exporter)
 
+    def follow(self, exporters: Exporters, ledger: Ledger) -> None:
+        """Number and account senders here from now on: the same numbers, a new ledger."""
+        self._exporters, self._ledger = exporters, ledger
+
     # -- sockets -----------------------------------------------------------------------------------
 
     def watch(self) -> float:

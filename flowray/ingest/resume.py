@@ -36,6 +36,7 @@ def state_of(collector: Collector) -> State:
         "archive": c.position,
         "sequence": [[*place, n] for place, n in c.sequence.items()],
         "views": c.ledger.views(),
+        "closed": c.closed,
         "overflowed": c.exporters.overflowed,
         "waits": c.decoder.settling.waits_told(),
         "watermark": c.watermark,
@@ -77,7 +78,8 @@ def resume(collector: Collector, state: State, known: Iterable[Entry]) -> None:
     c.incarnation = description["incarnation"]
     c.watermark = description["watermark"]
     sequence = {(view, partition): n for view, partition, n in description["sequence"]}
-    c.sequence.update({place: n for place, n in sequence.items() if place in c.sequence})
+    # Those of views that are no more, too: were they to come back, they would go on with these.
+    c.sequence.update(sequence)
     hi, lo = (exporters[name].to_numpy() for name in ("hi", "lo"))
     c.exporters.restore(hi, lo, description["overflowed"])
     for entry in known:
@@ -93,6 +95,7 @@ def resume(collector: Collector, state: State, known: Iterable[Entry]) -> None:
             hold.restore(held.filter(pa.array(of == name)))
     # Last, for what was installed above is in these accounts already.
     c.ledger.restore(tables["accounts"], description["views"])
+    c.closed = description["closed"]
 
 
 def shapes(program: Program) -> dict[str, list[Any]]:

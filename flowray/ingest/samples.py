@@ -53,14 +53,14 @@ class SampleDecoder:
         self._ledger = ledger
         self._exporters = exporters
         self._enrich = enrich
-        self.sequences = Sequences(ledger, SEQUENCE_ACCOUNTS)
+        self.sequences = Sequences(SEQUENCE_ACCOUNTS)
 
     def decode(self, batch: PacketBatch) -> Iterator[Columns]:
         """Native columns of the flow samples of a batch of sFlow datagrams."""
         result = self._decoder.decode(batch, np.arange(len(batch)))
         messages = self._messages(batch, result.headers)
         exporter = messages.exporter.astype(np.int64)
-        self._account(exporter, result.malformed, result.headers)
+        self._account(messages, result.malformed, result.headers)
         if result.counters is not None and self._take_counters is not None:
             at = exporter[result.counters["_packet"].astype(np.int64)]
             self._ledger.add(Account.COUNTER_BLOCKS, at)
@@ -89,7 +89,8 @@ class SampleDecoder:
         )
         return Messages(batch.buf, exporter, batch.arrival, header)
 
-    def _account(self, exporter: I64, malformed: I64, headers: SflowHeaders) -> None:
+    def _account(self, m: Messages, malformed: I64, headers: SflowHeaders) -> None:
+        exporter = m.exporter.astype(np.int64)
         good = np.ones(exporter.size, np.bool_)
         good[malformed[:, 0]] = False
         self._ledger.add(Account.DATAGRAMS, exporter)
@@ -106,19 +107,20 @@ class SampleDecoder:
             if some.any():
                 at = exporter[headers.packet[some]]
                 self._ledger.add(account, at, counts[some].astype(np.int64))
-        self._account_sequences(exporter, good, headers)
+        self._account_sequences(m, good, headers)
 
     def _account_sequences(
-        self, exporter: I64, good: npt.NDArray[np.bool_], headers: SflowHeaders
+        self, m: Messages, good: npt.NDArray[np.bool_], headers: SflowHeaders
     ) -> None:
         """Datagrams are numbered per agent and sub-agent."""
         use = good[headers.packet]
         if not use.any():
             return
-        at = exporter[headers.packet[use]]
+        packet = headers.packet[use]
         self.sequences.account(
-            at,
+            m.exporter[packet].astype(np.int64),
             headers.sub_agent[use].astype(np.int64) << 4,
             headers.sequence[use].astype(np.int64),
-            np.ones(at.size, np.int64),
+            np.ones(packet.size, np.int64),
+            m.arrival[packet],
         )

@@ -27,6 +27,7 @@ from flowray.ingest.movements import LedgerMovements, Movements
 from flowray.ingest.receive import Receiver
 from flowray.ingest.ring import Ring
 from flowray.ingest.succession import Cuts, collector_of
+from flowray.ingest.turnover import Turnover, successor
 from flowray.ingest.warm import warm
 from flowray.settings.compile import Program
 from flowray.views.aggregate import END_OF_INPUT
@@ -50,6 +51,9 @@ PATIENCE = 5
 
 STUCK_SECONDS = 10.0
 """A thread that did not turn for so long is not healthy."""
+
+RELOAD_SECONDS = 30.0
+"""How long a batch and a cut may take before another configuration is taken over."""
 
 QUIET_SECONDS = 0.02
 """After its sockets were turned away, how long nothing may come before they are closed."""
@@ -98,6 +102,7 @@ class Shard:
         self._uncommitted: list[Partial] = []
         places = [(plan.name, p) for plan in program.views for p in range(plan.partitions)]
         self._delivery = Delivery(self._collector, transport, places)
+        self._turnover = Turnover(self._delivery)
         self._knowledge = knowledge
         groups = [group.name for group in program.settings.route_groups]
         self._follower = None if routes is None else Follower(routes, groups)
@@ -238,6 +243,28 @@ class Shard:
         if idle > STUCK_SECONDS and not self._stop.is_set():
             raise RuntimeError(f"{self.name}: stuck for {idle:.0f} s")
 
+    def reload(self, program: Program) -> None:
+        """Go on with another program, of the same listeners and routes. Raises TimeoutError, and
+        what cutting raises; then nothing has changed.
+        """
+        warm(program)
+        self._ask(lambda: self._turn_over(program), RELOAD_SECONDS)
+
+    def release(self, views: Sequence[str]) -> None:
+        """Deliver to the new aggregators of views that changed, now that they are there."""
+        self._ask(lambda: self._turnover.release(views))
+
+    def _turn_over(self, program: Program) -> None:
+        assert self._receiver is not None
+        self._cut(self._clock())
+        collector = successor(self._collector, program)
+        self._receiver.follow(collector.exporters, collector.ledger)
+        self._movements.follow(collector.ledger, collector.exporters)
+        self._turnover.begin(self._program, program, collector)
+        self._collector, self._program = collector, program
+        if self._cuts is not None:
+            self._cuts.follow(program, collector)
+
     # -- the receive thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -274,6 +301,8 @@ class Shard:
             self._share()
         self._cut_if_due(now)
         self._delivery.poll()
+        if self._turnover.outgoing:
+            self._turnover.step(self._collector)
         self._cpu_seconds = time.thread_time()
 
     def _cut_if_due(self, now: float) -> None:
@@ -483,6 +512,8 @@ class Shard:
             "octets_held": c.nbytes,
             "full_seconds": round(self._full_seconds, 3),
             **self._ring_figures(),
+            "outgoing": sorted(self._turnover.outgoing),
+            "gated": sorted(self._turnover.gated),
             "delivered": self._delivery.delivered,
             "resent": self._delivery.resent,
             "failures": self._delivery.failures,

@@ -28,6 +28,8 @@ def collector_of(program: Program, make: MakeCollector, ring: Ring | None) -> Co
         return collector
     try:
         resume(collector, ring.predecessor, ring.journal.entries())
+        if ring.predecessor[0]["shapes"].keys() != shapes(program).keys():
+            collector.close_accounts()
         _restore_partials(collector, program, ring)
     except (FlowrayError, KeyError, ValueError, TypeError, IndexError, OSError) as error:
         ring.start_over(f"{type(error).__name__}: {error}")
@@ -55,11 +57,10 @@ class Cuts:
         self, ring: Ring, program: Program, collector: Collector, receiver: Receiver, news: Outbox
     ) -> None:
         self._ring = ring
-        self._collector = collector
         self._receiver = receiver
         self._news = news
-        self._shapes = shapes(program)
         self._held = (0, 0)
+        self.follow(program, collector)
         self.resumed = 0
         self.recovered = 0
         if ring.predecessor is not None:
@@ -68,6 +69,11 @@ class Cuts:
             news.put(before["unpublished"])
             self.resumed = before["resumed"] + 1
             self.recovered = before["recovered"] + ring.found
+
+    def follow(self, program: Program, collector: Collector) -> None:
+        """Commit this collector from now on."""
+        self._collector = collector
+        self._shapes = shapes(program)
 
     def commit(self) -> None:
         """Make this moment the one that a successor goes on from. Raises OSError."""

@@ -2,21 +2,23 @@
 
 Prefixes, sorted, become disjoint intervals of addresses: what contains what is settled once, and a
 look-up is a search for the last interval that begins at or before an address, within the few that
-an index by the upper bits of the address leaves. A `Forest` has many such tables in the same flat
-arrays, which may be mapped read-only from elsewhere.
+an index by the upper bits of the address leaves. A `Forest` has many such tables, whose arrays may
+be mapped read-only from elsewhere.
 
 Addresses are pairs of words, IPv4 as v4-mapped (as in `flowray.wire.packets`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from flowray.rib import lookup_kernels as lookup
 from flowray.rib import lpm_kernels as kernels
 
 U8: TypeAlias = npt.NDArray[np.uint8]
@@ -59,7 +61,7 @@ class Prefixes:
     def of(cls, version: int, hi: U64, lo: U64, plen: U8, payload: U32) -> Self:
         """Sort prefixes (n,), whose host bits are zero. Of equal prefixes the first counts."""
         order = _order_6(hi, lo, plen) if version == 6 else _order_4(lo, plen)
-        out = _room(version, len(plen))
+        out = room(version, len(plen))
         n = kernels.gather(version == 6, order, hi, lo, plen, payload, *out)
         return cls(version, *_head(out, n))
 
@@ -67,18 +69,34 @@ class Prefixes:
         """These prefixes with others added, replaced, or taken away where the payload is MISSING;
         in linear time.
         """
-        out = _room(self.version, len(self) + len(changes))
-        n = kernels.merge(self.wide, *self._columns, *changes._columns, *out)
+        out = room(self.version, len(self) + len(changes))
+        n = kernels.merge(self.wide, *self.columns, *changes.columns, *out)
         return Prefixes(self.version, *_head(out, n))
 
+    def over(self, others: Prefixes) -> Prefixes:
+        """These prefixes and those of others that are not among them; a MISSING payload is as any
+        other.
+        """
+        lo, plen = np.concatenate((self.lo, others.lo)), np.concatenate((self.plen, others.plen))
+        hi = np.zeros(len(lo), np.uint64)
+        if self.wide:
+            hi = np.concatenate((self.hi, others.hi))
+        payload = np.concatenate((self.payload, others.payload))
+        return Prefixes.of(self.version, hi, lo.astype(np.uint64), plen, payload)
+
+    def head(self, n: int) -> Prefixes:
+        """The first n."""
+        return Prefixes(self.version, *_head(self.columns, n))
+
     @property
-    def _columns(self) -> tuple[U64, Low, U8, U32]:
+    def columns(self) -> tuple[U64, Low, U8, U32]:
+        """`hi`, `lo`, `plen`, `payload`."""
         return self.hi, self.lo, self.plen, self.payload
 
     def intervals(self) -> Intervals:
         """The table to look addresses up in; in linear time."""
-        hi, lo, plen, payload = _room(self.version, 2 * len(self) + 1)
-        n = kernels.sweep(self.wide, *self._columns, hi, lo, payload, plen)
+        hi, lo, plen, payload = room(self.version, 2 * len(self) + 1)
+        n = kernels.sweep(self.wide, *self.columns, hi, lo, payload, plen)
         if self.wide:
             step = kernels.IN_LINE_6
             lines: Lines = np.empty((-(-n // step), 8), np.uint64)
@@ -98,6 +116,39 @@ class Prefixes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Overlay:
+    """Lines in place of some lines of a table: instead of line ``numbers[i]`` those from
+    ``begins[i]`` to ``begins[i + 1]`` of `lines` (flat, laid out as the table's).
+
+    `numbers` (d,) int64 ascend. `marks` (uint64) has a bit for each line of the table, set if it is
+    replaced, and `ranks` (uint32) for each word of `marks` how many bits before it are.
+    """
+
+    numbers: I64
+    marks: U64
+    ranks: U32
+    begins: U32
+    lines: Lines
+
+    @classmethod
+    def empty(cls, lines: Lines, count: int) -> Self:
+        """Of a table of `count` lines; nothing is replaced."""
+        words = -(-count // 64)
+        return cls(
+            np.empty(0, np.int64), np.zeros(words, np.uint64), np.zeros(words, np.uint32),
+            np.zeros(1, np.uint32), lines[:0],
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """All of it."""
+        return self.numbers, self.marks, self.ranks, self.begins, self.lines
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Intervals:
     """`count` disjoint intervals of addresses, from address 0 on without gaps: where each begins,
     and the answer to a look-up.
@@ -105,7 +156,8 @@ class Intervals:
     They stand in `lines` of 64 octets (flat; uint32 for IPv4, uint64 for IPv6), laid out as
     `lpm_kernels.fill_lines_4` and `fill_lines_6` tell. Addresses from `origin` to `last`, of IPv6
     their high words, are in `buckets` (uint64) of ``1 << shift`` each, which are parted as densely
-    as lines begin in them; `index` (uint32) has a line for each part. See `plan_index`.
+    as lines begin in them; `index` (uint32) has a line for each part. See `plan_index`. With an
+    `overlay`, lines that it marks do not count.
     """
 
     version: int
@@ -116,14 +168,39 @@ class Intervals:
     origin: int
     last: int
     shift: int
+    overlay: Overlay | None = None
 
     def __len__(self) -> int:
         return self.count
 
     @property
+    def line_count(self) -> int:
+        """Lines, replaced ones included."""
+        return len(self.lines) // line_words(self.version)
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """All of it."""
+        own = self.lines, self.buckets, self.index
+        return own if self.overlay is None else (*own, *self.overlay.arrays)
+
+    @property
     def nbytes(self) -> int:
-        """Octets that lines and index take."""
-        return self.lines.nbytes + self.buckets.nbytes + self.index.nbytes
+        """Octets that lines, index and overlay take."""
+        return sum(array.nbytes for array in self.arrays)
+
+    @property
+    def row(self) -> list[int]:
+        """What `lookup_kernels` needs to know, by its columns T_…"""
+        own = self.origin, self.last, self.shift, *_addresses(self.buckets, self.index, self.lines)
+        if self.overlay is None:
+            return [*own, 0, 0, 0, 0]
+        o = self.overlay
+        return [*own, *_addresses(o.marks, o.ranks, o.begins, o.lines)]
+
+
+def _addresses(*arrays: npt.NDArray[Any]) -> list[int]:
+    return [array.ctypes.data for array in arrays]
 
 
 def build(version: int, hi: U64, lo: U64, plen: U8, payload: U32) -> Intervals:
@@ -133,62 +210,52 @@ def build(version: int, hi: U64, lo: U64, plen: U8, payload: U32) -> Intervals:
     return Prefixes.of(version, hi, lo, plen, payload).intervals()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Forest:
-    """Many tables in flat arrays: number *t* is the *t*-th pair that `of` was given.
+Pair: TypeAlias = tuple[Intervals | None, Intervals | None]
+"""The tables of both versions of IP; one may be missing."""
 
-    Lines of all tables follow one another, and so do their indexes. `tables_4` and `tables_6`,
-    (t + 1, 6) uint64, tell where each begins; their first row is an empty table.
+
+class Forest:
+    """Many tables: number *t* is the *t*-th pair that it is made of. They stay where they are, and
+    a process that gets a forest has them where they are mapped.
     """
 
-    tables_4: U64
-    buckets_4: U64
-    index_4: U32
-    lines_4: U32
-    tables_6: U64
-    buckets_6: U64
-    index_6: U32
-    lines_6: U64
+    def __init__(self, tables: Sequence[Pair]) -> None:
+        self.tables = tuple(tables)
+        self._rows_4 = _rows(4, [four for four, _ in self.tables])
+        self._rows_6 = _rows(6, [six for _, six in self.tables])
+        marks = self._rows_4[:, lookup.T_MARKS], self._rows_6[:, lookup.T_MARKS]
+        self._layered = any(column.any() for column in marks)
 
-    @classmethod
-    def of(cls, tables: Sequence[tuple[Intervals | None, Intervals | None]]) -> Self:
-        """Put tables together, each of IPv4 and of IPv6; one may be missing."""
-        four = _join(4, [pair[0] for pair in tables])
-        six = _join(6, [pair[1] for pair in tables])
-        return cls(*four, *six)
+    def __reduce__(self) -> tuple[type[Forest], tuple[tuple[Pair, ...]]]:
+        # Addresses are of this process.
+        return Forest, (self.tables,)
 
     def __len__(self) -> int:
-        return len(self.tables_4) - 1
-
-    def part(self, number: int, table: Intervals) -> Intervals:
-        """Table `number`, which is made of these intervals, within the arrays of the forest."""
-        four = table.version == 4
-        begin = (self.tables_4 if four else self.tables_6)[number + 1].tolist()
-        buckets = (self.buckets_4 if four else self.buckets_6)[begin[kernels.T_BUCKETS] :]
-        index = (self.index_4 if four else self.index_6)[begin[kernels.T_INDEX] :]
-        lines: Lines = self.lines_4 if four else self.lines_6
-        lines = lines[begin[kernels.T_LINES] * _line_words(table.version) :]
-        return replace(
-            table,
-            buckets=buckets[: len(table.buckets)],
-            index=index[: len(table.index)],
-            lines=lines[: len(table.lines)],
-        )
-
-    @property
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The arrays by name, for `from_arrays` in another process."""
-        return {column.name: getattr(self, column.name) for column in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """The forest whose `arrays` these are; they are used as they are, and only read."""
-        return cls(**arrays)
+        return len(self.tables)
 
     @property
     def nbytes(self) -> int:
-        """Octets that the arrays take."""
-        return sum(array.nbytes for array in self.arrays.values())
+        """Octets that the arrays of all tables take."""
+        return sum(table.nbytes for pair in self.tables for table in pair if table is not None)
+
+    def look_up(self, table: I64, hi: U64, lo: U64) -> tuple[U32, U8]:
+        """See `look_up`."""
+        payload, plen = np.empty(len(table), np.uint32), np.empty(len(table), np.uint8)
+        rows = self._rows_4, self._rows_6
+        lookup.look_up(table, hi, lo, *rows, self._layered, payload, plen)
+        return payload, plen
+
+
+@cache
+def _empty(version: int) -> Intervals:
+    return Prefixes(version, *room(version, 0)).intervals()
+
+
+def _rows(version: int, tables: Sequence[Intervals | None]) -> U64:
+    """(t + 1, columns) `Intervals.row` of tables, behind that of an empty one."""
+    empty = _empty(version)
+    rows = [(empty if table is None else table).row for table in (None, *tables)]
+    return np.array(rows, np.uint64)
 
 
 def look_up(forest: Forest, table: I64, hi: U64, lo: U64) -> tuple[U32, U8]:
@@ -198,43 +265,15 @@ def look_up(forest: Forest, table: I64, hi: U64, lo: U64) -> tuple[U32, U8]:
     `table` (n,) int64 numbers tables of the forest. MISSING and 0 where there is no such prefix or
     no such table.
     """
-    payload, plen = np.empty(len(table), np.uint32), np.empty(len(table), np.uint8)
-    kernels.look_up(
-        table, hi, lo,
-        forest.tables_4, forest.buckets_4, forest.index_4, forest.lines_4,
-        forest.tables_6, forest.buckets_6, forest.index_6, forest.lines_6,
-        payload, plen,
-    )  # fmt: skip
-    return payload, plen
+    return forest.look_up(table, hi, lo)
 
 
-def _join(version: int, tables: Sequence[Intervals | None]) -> tuple[U64, U64, U32, Lines]:
-    """The half of a forest that is of one version of IP: tables, buckets, index, lines."""
-    empty = Prefixes(version, *_room(version, 0)).intervals()
-    parts = [empty, *(table for table in tables if table is not None)]
-    words = _line_words(version)
-    rows = np.zeros((len(parts), 6), np.uint64)
-    rows[:, kernels.T_ORIGIN] = [part.origin for part in parts]
-    rows[:, kernels.T_LAST] = [part.last for part in parts]
-    rows[:, kernels.T_SHIFT] = [part.shift for part in parts]
-    rows[1:, kernels.T_BUCKETS] = np.cumsum([len(part.buckets) for part in parts])[:-1]
-    rows[1:, kernels.T_INDEX] = np.cumsum([len(part.index) for part in parts])[:-1]
-    rows[1:, kernels.T_LINES] = np.cumsum([len(part.lines) // words for part in parts])[:-1]
-    there = np.array([False, *(table is not None for table in tables)])
-    return (
-        rows[np.where(there, np.cumsum(there), 0)],
-        np.concatenate([part.buckets for part in parts]),
-        np.concatenate([part.index for part in parts]),
-        np.concatenate([part.lines for part in parts]),
-    )
-
-
-def _line_words(version: int) -> int:
+def line_words(version: int) -> int:
     """Elements of `Intervals.lines` in a line."""
     return 8 if version == 6 else 16
 
 
-def _room(version: int, n: int) -> tuple[U64, Low, U8, U32]:
+def room(version: int, n: int) -> tuple[U64, Low, U8, U32]:
     """Columns hi, lo, plen, payload of `Prefixes`, not filled."""
     return (
         np.empty(n if version == 6 else 0, np.uint64),

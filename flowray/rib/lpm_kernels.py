@@ -1,4 +1,4 @@
-"""Compiled loops of longest-prefix match: sorted prefixes to intervals, and addresses to intervals.
+"""Compiled loops of longest-prefix match: sorted prefixes to intervals, and an index to these.
 
 Prefixes and intervals of IPv4 have an empty `hi` column and 32 bits in `lo`; `wide` says that there
 is a `hi`. Prefixes are sorted by address, then length, and each is there once.
@@ -13,7 +13,6 @@ import numpy.typing as npt
 from numba import njit
 
 from flowray.hashing import Word
-from flowray.prefetch import prefetch
 
 U8: TypeAlias = npt.NDArray[np.uint8]
 U32: TypeAlias = npt.NDArray[np.uint32]
@@ -28,14 +27,6 @@ MISSING = np.uint32(0xFFFFFFFF)
 IN_LINE_4, IN_LINE_6 = 7, 3
 """Intervals in a line. A line has 64 octets, as the processor's cache: a look-up that has found the
 line has the answer.
-"""
-
-# What look-ups need to know of a table: first and last address of its index, bits of an address
-# that a bucket leaves out, and where its buckets, index and lines begin.
-T_ORIGIN, T_LAST, T_SHIFT, T_BUCKETS, T_INDEX, T_LINES = range(6)
-
-BLOCK = 256
-"""Addresses that are taken through the steps of a look-up together, so that cache misses overlap.
 """
 
 
@@ -281,152 +272,3 @@ def fill_index(
                 p += 1
             index[i + k] = p
     index[0], index[index.size - 1] = 0, top
-
-
-@njit(cache=True, nogil=True)
-def _split(
-    table: I64,
-    hi: U64,
-    lo: U64,
-    tables: Word,
-    rows_4: I64,
-    which_4: I64,
-    key_4: U64,
-    rows_6: I64,
-    which_6: I64,
-    key_6: U64,
-    low_6: U64,
-) -> Word:
-    """Part the addresses of a block by version; returns how many are of IPv4.
-
-    An address is written to where the next of either version goes, for want of a branch.
-    """
-    n4, n6 = np.uint64(0), np.uint64(0)
-    for i in range(table.size):
-        t = table[i] + 1
-        t = t if (t > 0) & (t < tables) else np.int64(0)
-        rows_4[n4], which_4[n4], key_4[n4] = i, t, lo[i] & np.uint64(0xFFFFFFFF)
-        rows_6[n6], which_6[n6], key_6[n6], low_6[n6] = i, t, hi[i], lo[i]
-        v4 = np.uint64((hi[i] == 0) & (lo[i] >> np.uint64(32) == np.uint64(0xFFFF)))
-        n4 += v4
-        n6 += np.uint64(1) - v4
-    return np.int64(n4)
-
-
-@njit(cache=True, nogil=True)
-def _narrow_down(
-    n: Word,
-    table: I64,
-    key: U64,
-    tables: U64,
-    buckets: U64,
-    index: U32,
-    at: I64,
-    among: I64,
-) -> None:
-    """The first of the lines that each of n addresses can be in, and their number."""
-    for j in range(n):
-        t = tables[table[j]]
-        x = min(max(key[j], t[0]), t[1]) - t[0]
-        bucket = buckets[t[3] + (x >> t[2])]
-        rest = x & ((np.uint64(1) << t[2]) - np.uint64(1))
-        p = t[4] + (bucket >> np.uint64(8)) + (rest >> (bucket & np.uint64(0xFF)))
-        at[j] = np.int64(p)
-        prefetch(index, at[j])
-    for j in range(n):
-        p = np.uint64(at[j])
-        first = np.int64(index[p])
-        among[j] = np.int64(index[p + np.uint64(1)]) - first + 1
-        at[j] = first + np.int64(tables[table[j], 5])
-
-
-@njit(cache=True, nogil=True)
-def _match_4(
-    n: Word, rows: I64, key: U64, lines: U32, at: I64, among: I64, payload: U32, plen: U8
-) -> None:
-    """Answers of n addresses, each in one of the lines at..at+among-1 (flat)."""
-    for j in range(n):
-        prefetch(lines, (at[j] + (among[j] >> 1)) << 4)
-    for j in range(n):
-        a, p, count = np.uint32(key[j]), np.uint64(at[j]), np.uint64(among[j])
-        while count > 1:
-            # The count does not depend on what is found, and no branch does.
-            half = count >> np.uint64(1)
-            p += half * np.uint64(lines[(p + half) << np.uint64(4)] <= a)
-            count -= half
-        p <<= np.uint64(4)
-        k = np.uint64(0)
-        for q in range(1, 7):
-            k += np.uint64(lines[p + np.uint64(q)] <= a)
-        payload[rows[j]] = lines[p + k + np.uint64(7)]
-        lengths = np.uint64(lines[p + np.uint64(14)]) | np.uint64(
-            lines[p + np.uint64(15)]
-        ) << np.uint64(32)
-        plen[rows[j]] = (lengths >> (k << np.uint64(3))) & np.uint64(0xFF)
-
-
-@njit(cache=True, nogil=True)
-def _match_6(
-    n: Word, rows: I64, key: U64, low: U64, lines: U64, at: I64, among: I64, payload: U32, plen: U8
-) -> None:
-    """As `_match_4` for addresses of two words."""
-    for j in range(n):
-        prefetch(lines, (at[j] + (among[j] >> 1)) << 3)
-    for j in range(n):
-        h, w, p, count = key[j], low[j], np.uint64(at[j]), np.uint64(among[j])
-        while count > 1:
-            half = count >> np.uint64(1)
-            q = (p + half) << np.uint64(3)
-            begun = (lines[q] < h) | ((lines[q] == h) & (lines[q + np.uint64(3)] <= w))
-            p += half * np.uint64(begun)
-            count -= half
-        p <<= np.uint64(3)
-        k = np.uint64(0)
-        for i in range(1, 3):
-            q = p + np.uint64(i)
-            k += np.uint64((lines[q] < h) | ((lines[q] == h) & (lines[q + np.uint64(3)] <= w)))
-        word = lines[p + np.uint64(6) + (k >> np.uint64(1))]
-        payload[rows[j]] = (word >> ((k & np.uint64(1)) << np.uint64(5))) & np.uint64(0xFFFFFFFF)
-        lengths = lines[p + np.uint64(7)] >> np.uint64(32)
-        plen[rows[j]] = (lengths >> (k << np.uint64(3))) & np.uint64(0xFF)
-
-
-@njit(cache=True, nogil=True)
-def look_up(
-    table: I64,
-    hi: U64,
-    lo: U64,
-    tables_4: U64,
-    buckets_4: U64,
-    index_4: U32,
-    lines_4: U32,
-    tables_6: U64,
-    buckets_6: U64,
-    index_6: U32,
-    lines_6: U64,
-    payload: U32,
-    plen: U8,
-) -> None:
-    """Match addresses (n,) in the tables (n,) of their version. `tables_4` and `tables_6` begin
-    with an empty table, which is meant by every number of no table. `lines_4` and `lines_6` are
-    flat.
-    """
-    rows_4, rows_6 = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
-    which_4, which_6 = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
-    key_4, key_6 = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)
-    low_6 = np.empty(BLOCK, np.uint64)
-    at, among = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
-    for begin in range(0, table.size, BLOCK):
-        end = min(begin + BLOCK, table.size)
-        n4 = _split(
-            table[begin:end], hi[begin:end], lo[begin:end], tables_4.shape[0],
-            rows_4, which_4, key_4, rows_6, which_6, key_6, low_6,
-        )  # fmt: skip
-        n6 = end - begin - n4
-        found, length = payload[begin:end], plen[begin:end]
-        if n4:
-            _narrow_down(n4, which_4, key_4, tables_4, buckets_4, index_4, at, among)
-            _match_4(n4, rows_4, key_4, lines_4, at, among, found, length)
-        if n6:
-            _narrow_down(n6, which_6, key_6, tables_6, buckets_6, index_6, at, among)
-            _match_6(n6, rows_6, key_6, low_6, lines_6, at, among, found, length)

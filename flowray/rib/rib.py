@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowray.rib.peers import Peer
-from flowray.rib.table import NONE, RouteTable, Rows
+from flowray.rib.table import NONE, Applied, RouteTable, Rows
 from flowray.wire.bgp.attribute_store import AttributeStore
 from flowray.wire.bgp.events import I64, U32, U64, Action, RouteEvents
 from flowray.wire.bgp.families import FAMILIES
@@ -164,27 +164,21 @@ class Rib:
         """Apply events in order. `peers` (n,) int64 are the peer numbers of their messages, and
         `add_path` (n,) uint64 the families with path identifiers, as in `Contexts`.
         """
-        peer = peers[events.message]
-        had = np.full(len(events), NONE, np.uint32)
-        had_labels = np.zeros(len(events), np.uint64)
-        for group in _groups(peer, events.family):
-            first = int(group[0])
-            tables = self.peer(int(peer[first]))
-            family = int(events.family[first])
-            ends = events.action[group] == Action.END_OF_RIB
-            rows = group
-            if ends.any():
-                tables.end_of_rib.add(family)
-                rows = group[~ends]
-            if not rows.size:
-                continue
-            with_paths = bool(int(add_path[events.message[first]]) >> family & 1)
-            table = self._table(tables, family, with_paths)
-            mark = tables.marks.setdefault(family, FIRST_MARK)
-            before = table.apply(events, rows, buf, mark)
-            had[rows], had_labels[rows] = before.attributes, before.labels
+        if not len(events):
+            self.generation += 1
+            none = np.empty(0, np.int64)
+            return Changes(none, none, events.attributes, events.labels, events.attributes)
+        groups, peer = _groups(peers, events)
+        if len(groups) == 1:
+            # As a rule; then nothing has to be put back in order.
+            before = self._apply(groups[0], peer, events, buf, add_path)
+        else:
+            before = Applied(np.empty(len(events), np.uint32), np.empty(len(events), np.uint64))
+            for group in groups:
+                part = self._apply(group, peer, events, buf, add_path)
+                before.attributes[group], before.labels[group] = part.attributes, part.labels
         self.generation += 1
-        withdrawn = events.action == Action.WITHDRAW
+        had, withdrawn = before.attributes, events.action == Action.WITHDRAW
         if not withdrawn.any():
             every = np.arange(len(events))
             return Changes(every, peer, events.attributes, events.labels, had)
@@ -193,9 +187,41 @@ class Rib:
             kept,
             peer[kept],
             np.where(withdrawn, had, events.attributes)[kept],
-            np.where(withdrawn, had_labels, events.labels)[kept],
+            np.where(withdrawn, before.labels, events.labels)[kept],
             had[kept],
         )
+
+    def _apply(
+        self, group: I64, peer: I64, events: RouteEvents, buf: npt.NDArray[np.uint8], add_path: U64
+    ) -> Applied:
+        """Apply the events `group`, of one peer and family; End-of-RIB changes no route."""
+        first = int(group[0])
+        tables = self.peer(int(peer[first]))
+        family = int(events.family[first])
+        ends = events.action[group] == Action.END_OF_RIB
+        if ends.any():
+            tables.end_of_rib.add(family)
+            before = Applied(np.full(len(group), NONE, np.uint32), np.zeros(len(group), np.uint64))
+            if not ends.all():
+                part = self._told(tables, family, group[~ends], events, buf, add_path)
+                before.attributes[~ends], before.labels[~ends] = part.attributes, part.labels
+            return before
+        return self._told(tables, family, group, events, buf, add_path)
+
+    def _told(
+        self,
+        tables: PeerTables,
+        family: int,
+        rows: I64,
+        events: RouteEvents,
+        buf: npt.NDArray[np.uint8],
+        add_path: U64,
+    ) -> Applied:
+        """Apply the events `rows`, of routes of one table."""
+        with_paths = bool(int(add_path[events.message[rows[0]]]) >> family & 1)
+        table = self._table(tables, family, with_paths)
+        mark = tables.marks.setdefault(family, FIRST_MARK)
+        return table.apply(events, rows, buf, mark)
 
     def _table(self, tables: PeerTables, family: int, add_path: bool) -> RouteTable:
         table = tables.tables.get(family)
@@ -257,14 +283,13 @@ def _removed(peer: Peer, table: RouteTable, rows: Rows) -> Removed:
     return Removed(peer, table.family.index, rows, nlri)
 
 
-def _groups(peer: I64, family: npt.NDArray[np.uint8]) -> Iterator[I64]:
-    """Rows of one peer and family at a time, each in order."""
-    if not peer.size:
-        return
+def _groups(peers: I64, events: RouteEvents) -> tuple[list[I64], I64]:
+    """Rows of one peer and family at a time, each in order; and the peer of each row."""
+    n, family = len(events), events.family
+    if (peers == peers[0]).all() and (family == family[0]).all():
+        return [np.arange(n)], np.full(n, peers[0])
+    peer = peers[events.message]
     place = peer << 8 | family
-    if (place == place[0]).all():
-        yield np.arange(place.size)
-        return
     order = np.argsort(place, kind="stable")
     ends = np.flatnonzero(np.diff(place[order])) + 1
-    yield from np.split(order, ends)
+    return np.split(order, ends), peer

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from flowray.rib.halves import MANY_PATHS, Half, Sources, layered
 from flowray.rib.lpm import MISSING, Forest, Intervals, Prefixes
 from flowray.rib.peers import Peer, PolicyView
 from flowray.rib.rib import PeerTables, Rib
 from flowray.rib.roa import RoaSet
 from flowray.rib.table import NONE, RouteTable, Rows
-from flowray.rib.validation import States, route_states
+from flowray.rib.validation import route_states
 from flowray.wire.bgp.attribute_store import AttributeColumns
 from flowray.wire.bgp.families import FAMILIES, Shape
 from flowray.wire.packets import address_words
@@ -30,11 +31,13 @@ U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
-MANY_PATHS = 1 << 31
-"""Bit of a payload that numbers a list of paths (ADD-PATH) instead of an attribute set."""
+PIECE = 1 << 22
+"""Octets of attribute sets that a snapshot holds together."""
 
-STATE_SHIFT = 28
-"""Where the validation state (`RoaState`, 3 bits) stands in a payload, above the attribute set."""
+MANY, MOST = 1 / 16, 1 / 8
+"""Shares of the lines of a table that an overlay replaces: from the first on the table is made anew
+in its turn, past the second at once.
+"""
 
 DEFAULT_VIEWS = (PolicyView.ADJ_RIB_IN_POST, PolicyView.LOC_RIB, PolicyView.ADJ_RIB_IN_PRE)
 """Policy views that flows are joined with, most preferred first. What a router sends to others
@@ -56,9 +59,11 @@ class Snapshot:
     - `routers`: number of a router by its address words, and by those of its BGP identifier
     - `instances`: table of the forest by routing instance
     - `stale` (routers,) bool: routes that no session keeps true at this time
-    - `validated`: whether payloads of the forest and `paths` tell validation states (`STATE_SHIFT`)
+    - `validated`: whether payloads of the forest and `paths` tell validation states
+      (`halves.STATE_SHIFT`)
     - `paths` (p,) uint32 and `path_begin` (q + 1,) int64: attribute sets of the lists of paths
-    - `arena`, `offset`: the attribute sets, for their texts
+    - `arena`, `offset`: the attribute sets, for their texts; the octets in pieces of PIECE, of
+      which only the last one is another the next time
     """
 
     epoch: str
@@ -72,71 +77,28 @@ class Snapshot:
     paths: U32
     path_begin: I64
     columns: AttributeColumns
-    arena: npt.NDArray[np.uint8]
+    arena: tuple[npt.NDArray[np.uint8], ...]
     offset: I64
 
     @property
     def nbytes(self) -> int:
         """Octets of all its arrays."""
-        own = (self.stale, self.paths, self.path_begin, self.arena, self.offset)
-        arrays = (*own, *self.columns.arrays)
+        own = (self.stale, self.paths, self.path_begin, self.offset)
+        arrays = (*own, *self.arena, *self.columns.arrays)
         return self.forest.nbytes + sum(array.nbytes for array in arrays)
 
     def attribute_set(self, number: int) -> bytes:
         """Canonical octets of an attribute set."""
-        return self.arena[self.offset[number] : self.offset[number + 1]].tobytes()
+        begin, end = int(self.offset[number]), int(self.offset[number + 1])
+        pieces = range(begin // PIECE, -(-end // PIECE))
+        parts = (
+            self.arena[i][max(begin - i * PIECE, 0) : end - i * PIECE].tobytes() for i in pieces
+        )
+        return b"".join(parts)
 
 
 Part = tuple[PeerTables, int]
 """A peer's tables, and a family of them."""
-
-Sources = tuple[tuple[RouteTable, int], ...]
-"""Tables and the generation of each. Numbers of peers are given again, and so tell nothing."""
-
-
-@dataclass(slots=True)
-class _Half:
-    """The routes of an instance of one version of IP, and what they were built from."""
-
-    sources: Sources
-    prefixes: Prefixes
-    paths: list[U32]
-    states: States | None
-    intervals: Intervals = field(init=False)
-    first: int = 0
-    """Number of the first list of paths."""
-
-    def __post_init__(self) -> None:
-        self._number()
-
-    @property
-    def told(self) -> list[U32]:
-        """The lists of paths, with their states."""
-        if self.states is None:
-            return self.paths
-        pairs = zip(self.paths, self.states.paths, strict=True)
-        return [with_states(paths, states) for paths, states in pairs]
-
-    def renumber(self, first: int) -> None:
-        payload = self.prefixes.payload
-        listed = (payload >= MANY_PATHS) & (payload != MISSING)
-        moved = payload[listed] - np.uint32(self.first) + np.uint32(first)
-        payload = payload.copy()
-        payload[listed] = moved
-        self.prefixes, self.first = replace(self.prefixes, payload=payload), first
-        self._number()
-
-    def _number(self) -> None:
-        prefixes = self.prefixes
-        if self.states is not None:
-            payload = with_states(prefixes.payload, self.states.prefixes)
-            prefixes = replace(prefixes, payload=payload)
-        self.intervals = prefixes.intervals()
-
-
-def with_states(payload: U32, states: npt.NDArray[np.uint8]) -> U32:
-    """Payloads (n,) that tell validation states (n,); lists of paths have state 0."""
-    return payload | states.astype(np.uint32) << np.uint32(STATE_SHIFT)
 
 
 @dataclass(slots=True)
@@ -158,13 +120,13 @@ class _Routers:
 
 class Publisher:
     """Makes snapshots of a RIB. Tables that have not changed are kept; where few routes of a large
-    one have, they are merged in.
+    one have, they are laid over it, until these are so many that it is made anew.
     """
 
     def __init__(self, rib: Rib, epoch: str, views: Sequence[PolicyView] = DEFAULT_VIEWS) -> None:
         self._rib, self._epoch = rib, epoch
         self._rank = {view: rank for rank, view in enumerate(views)}
-        self._halves: dict[tuple[Instance, int], _Half] = {}
+        self._halves: dict[tuple[Instance, int], Half] = {}
         self._generation = 0
         self._compactions = rib.compactions
         self._columns = AttributeColumns.empty(1)
@@ -196,11 +158,24 @@ class Publisher:
         before, self._halves = self._halves, {}
         for place, parts in sources.items():
             self._halves[place] = self._half(place, parts, before.pop(place, None))
+        self._flatten()
         return self._assemble(now_ns, routers)
 
+    def _flatten(self) -> None:
+        """Make tables anew whose overlays have grown too large, of those that can wait a while the
+        one that can the least: nobody has to wait for all of them.
+        """
+        shares = {place: half.layered.share for place, half in self._halves.items()}
+        waiting = {place: share for place, share in shares.items() if MANY <= share <= MOST}
+        due = [place for place, share in shares.items() if share > MOST]
+        if waiting and not due:
+            due = [max(waiting, key=lambda place: waiting[place])]
+        for place in due:
+            self._halves[place].flatten()
+
     def _half(
-        self, place: tuple[Instance, int], parts: Sequence[Part], before: _Half | None
-    ) -> _Half:
+        self, place: tuple[Instance, int], parts: Sequence[Part], before: Half | None
+    ) -> Half:
         instance, version = place
         sources = tuple((t.tables[f], t.tables[f].generation) for t, f in parts)
         if before is not None and before.sources == sources:
@@ -210,9 +185,9 @@ class Publisher:
             and _only_table(parts)
             and _tables(before.sources) == _tables(sources)
         ):
-            merged = _merged(before.prefixes, parts[0])
-            if merged is not None:
-                return self._finished(sources, merged, [])
+            news = _news(version, parts[0])
+            if news is not None:
+                return self._changed(sources, before, news)
         rows = [_of_instance(tables, family, instance.rd) for tables, family in parts]
         columns = _concatenated(rows)
         paths: list[U32] = []
@@ -223,11 +198,18 @@ class Publisher:
             parts[0][0].tables[parts[0][1]].changes()
         return self._finished(sources, Prefixes.of(version, *columns), paths)
 
-    def _finished(self, sources: Sources, prefixes: Prefixes, paths: list[U32]) -> _Half:
+    def _changed(self, sources: Sources, before: Half, news: Prefixes) -> Half:
+        """A table of one path a prefix, with changes."""
+        if self._roas is None:
+            return Half(sources, before.layered.changed(news, MOST))
+        # The state of a route may follow from that of others around it.
+        return self._finished(sources, before.layered.base.merge(news), [])
+
+    def _finished(self, sources: Sources, prefixes: Prefixes, paths: list[U32]) -> Half:
         states = None
         if self._roas is not None:
             states = route_states(self._roas, prefixes, paths, self._columns, self._own_as)
-        return _Half(sources, prefixes, paths, states)
+        return Half(sources, layered(prefixes, states), paths, states)
 
     def _assemble(self, now_ns: int, routers: _Routers) -> Snapshot:
         self._generation += 1
@@ -240,8 +222,8 @@ class Publisher:
         for instance in instances:
             four, six = (self._placed(instance, version, paths) for version in (4, 6))
             pairs.append((four, six))
-        begin = np.zeros(len(paths) + 1, np.int64)
-        np.cumsum([p.size for p in paths], out=begin[1:])
+        first = np.zeros(len(paths) + 1, np.int64)
+        np.cumsum([p.size for p in paths], out=first[1:])
         store = self._rib.store
         return Snapshot(
             epoch=f"{self._epoch}.{self._compactions}",
@@ -250,26 +232,18 @@ class Publisher:
             routers=routers.words,
             instances=instances,
             stale=_frozen(np.array(routers.stale, np.bool_)),
-            forest=self._planted(instances, pairs),
+            forest=Forest(pairs),
             validated=self._roas is not None,
             paths=_frozen(np.concatenate(paths) if paths else np.empty(0, np.uint32)),
-            path_begin=_frozen(begin),
+            path_begin=_frozen(first),
             columns=self._columns.each(_frozen),
             # Sets are only added, or all of them move: what is there now stays as it is.
-            arena=_frozen(store.arena),
+            arena=tuple(
+                _frozen(store.arena[begin : begin + PIECE])
+                for begin in range(0, store.arena.size, PIECE)
+            ),
             offset=_frozen(store.offset),
         )
-
-    def _planted(
-        self,
-        instances: dict[Instance, int],
-        pairs: Sequence[tuple[Intervals | None, Intervals | None]],
-    ) -> Forest:
-        """The forest of all tables, which from now on are kept in its arrays."""
-        forest = Forest(*map(_frozen, Forest.of(pairs).arrays.values()))
-        for (instance, _), half in self._halves.items():
-            half.intervals = forest.part(instances[instance], half.intervals)
-        return forest
 
     def _placed(self, instance: Instance, version: int, paths: list[U32]) -> Intervals | None:
         """A table of the forest; its lists of paths get their numbers among all."""
@@ -279,7 +253,7 @@ class Publisher:
         if half.paths and half.first != len(paths):
             half.renumber(len(paths))
         paths += half.told
-        return half.intervals
+        return half.layered.intervals
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -325,14 +299,15 @@ def _tables(sources: Sources) -> list[RouteTable]:
     return [table for table, _ in sources]
 
 
-def _merged(prefixes: Prefixes, part: Part) -> Prefixes | None:
-    """The prefixes of a table with what has changed since, or None if too much has."""
+def _news(version: int, part: Part) -> Prefixes | None:
+    """What has changed in a table since it was asked last, payload MISSING where a route is gone;
+    None if too much has.
+    """
     changes = part[0].tables[part[1]].changes()
     if changes is None:
         return None
     payload = np.where(changes.attributes == NONE, np.uint32(MISSING), changes.attributes)
-    columns = changes.hi, changes.lo, changes.plen, payload
-    return prefixes.merge(Prefixes.of(prefixes.version, *columns))
+    return Prefixes.of(version, changes.hi, changes.lo, changes.plen, payload)
 
 
 def _identities(peer: Peer) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ import numpy as np
 from flowray.rib.collector import RouteCollector
 from flowray.rib.journal import Labels
 from flowray.rib.looking_glass import answer, asking
-from flowray.rib.lpm import look_up
+from flowray.rib.lpm import Forest, Prefixes, look_up
+from flowray.rib.overlay import LEAST_LINES, Layered
 from flowray.rib.replay import RouteReplay
 from flowray.rib.restore import restore, saved
 from flowray.rib.rib import Rib
@@ -126,6 +127,8 @@ def snapshot_of(program: Program) -> Snapshot:
     replay.collector.flush(START)
     restore(Rib(), saved(replay.collector.rib))
     _look_up(snapshot)
+    for version in (4, 6):
+        _lay_over(version)
     _look_into(replay.collector.rib)
     for protocol, router, _ in made_up_sessions(settings):
         replay.close(protocol, router, PORT, START)
@@ -147,6 +150,22 @@ def _look_into(rib: Rib) -> None:
     query = read_query(prefix="0.0.0.0/0", longer=True, as_path="_1$", communities=["64496:1"])
     assert not list(answer(asking(rib), query))
     assert not list(differences(asking(rib), asking(rib), RouteQuery()))
+
+
+def _lay_over(version: int) -> None:
+    """Change a route of a table that is large enough to have overlays."""
+    n = 8 * LEAST_LINES
+    zero, none = np.zeros(n, np.uint64), np.zeros(n, np.uint8)
+    lo, hi = np.arange(n, dtype=np.uint64), zero
+    if version == 6:
+        lo, hi = zero, lo << np.uint64(32)
+    plen = none + np.uint8(32 if version == 4 else 64)
+    number = np.arange(n, dtype=np.uint32)
+    table = Layered.of(Prefixes.of(version, hi, lo, plen, number))
+    news = Prefixes.of(version, hi[:1], lo[:1], plen[:1], number[1:2])
+    table = table.changed(news, most=1.0).changed(news, most=1.0)
+    pair = (table.intervals, None) if version == 4 else (None, table.intervals)
+    look_up(Forest([pair]), np.zeros(1, np.int64), hi[:1], lo[:1])
 
 
 def _look_up(snapshot: Snapshot) -> None:

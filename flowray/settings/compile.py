@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -17,7 +18,15 @@ from flowray.ingest.join_plan import Follow, JoinPlan
 from flowray.ingest.ladder import GLOBAL_TABLE
 from flowray.ingest.route_texts import CommunityAs, Shape, patterns
 from flowray.intervals import AddressSet
-from flowray.maps import LabelMap, SamplingMap, load_agents, load_labels, load_sampling
+from flowray.maps import (
+    ExporterMap,
+    LabelMap,
+    SamplingMap,
+    load_agents,
+    load_exporters,
+    load_labels,
+    load_sampling,
+)
 from flowray.networks import load_networks
 from flowray.primitives import load_primitives
 from flowray.route_fields import Protocol, route_fields
@@ -44,6 +53,8 @@ class Program:
     views: tuple[ViewPlan, ...]
     labels: LabelMap | None
     sampling: SamplingMap | None
+    proxies: AddressSet | None
+    exporters: ExporterMap | None
     decode: DecodeSettings
     join: JoinPlan | None
 
@@ -86,9 +97,15 @@ def compile_settings(settings: Settings, file: str) -> Program:
         ),
         labels=load_labels(maps.labels) if maps.labels else None,
         sampling=load_sampling(maps.sampling) if maps.sampling else None,
+        proxies=_addresses(settings.listen.proxies) if settings.listen.proxies else None,
+        exporters=load_exporters(maps.exporters) if maps.exporters else None,
         decode=_decode(settings),
         join=_join(settings),
     )
+
+
+def _addresses(prefixes: Sequence[str]) -> AddressSet:
+    return AddressSet.of(interval for one in prefixes for interval in prefix(one))
 
 
 def _join(settings: Settings) -> JoinPlan | None:
@@ -97,7 +114,7 @@ def _join(settings: Settings) -> JoinPlan | None:
         return None
     join = settings.routes.join
     follow, shown = join.follow_next_hops, join.communities
-    within = AddressSet.of(i for p in follow.prefixes for i in prefix(p))
+    within = _addresses(follow.prefixes)
     return JoinPlan(
         as_numbers=join.as_numbers,
         networks=join.networks,

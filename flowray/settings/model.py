@@ -31,6 +31,7 @@ class Listen(Model):
 
     flows: list[UdpUrl] = ["udp://127.0.0.1:2055", "udp://127.0.0.1:6343"]
     allow: list[Prefix] = []
+    proxies: list[Prefix] = []
     receive_buffer: Octets = 16 << 20
     ring: Octets = 128 << 20
     bgp: BgpListen | None = None
@@ -60,6 +61,7 @@ class Maps(Model):
     labels: Path | None = None
     labels_apply_to: list[Literal["flows", "bgp", "bmp"]] = ["flows"]
     sampling: Path | None = None
+    exporters: Path | None = None
     fields: Path | None = None
 
 

@@ -414,17 +414,24 @@ class Aggregator:
         outbox: Mapping[int, pa.Table] | None = None,
     ) -> None:
         """Go on from a stored state. The rows of its outbox are in the store, or in `outbox`."""
+        self.succeed(description)
+        for start, revision in description["open"]:
+            table = tables[f"window-{start}-{revision}"]
+            self._fold_in(start, revision, *self._native(table))
+        told = description["accounts"]
+        self.accounts[: len(told)] = told
+        self._rows_committed = description["rows"]
+        self.committed.update(description["committed"])
+        self.outbox.restore(description["outbox"], outbox)
+
+    def succeed(self, description: dict[str, Any]) -> None:
+        """Follow on a stored state, maybe of another form of the view: what was received there is
+        known, what was closed there is not committed again.
+        """
         for shard, incarnation, sequence, watermark in description["received"]:
             received = self._received_of(shard, incarnation)
             received.sequence = received.acknowledged = sequence
             # That a shard ended belongs to the run before: its successor says how far it is.
             received.watermark = 0 if watermark == END_OF_INPUT else watermark
-        for start, revision in description["open"]:
-            table = tables[f"window-{start}-{revision}"]
-            self._fold_in(start, revision, *self._native(table))
-        self.accounts[:] = description["accounts"]
-        self._rows_committed = description["rows"]
-        self.committed.update(description["committed"])
         self._closed_until = description["closed_until"]
         self._closed_early = {(start, revision) for start, revision in description["closed_early"]}
-        self.outbox.restore(description["outbox"], outbox)

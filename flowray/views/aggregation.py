@@ -22,7 +22,7 @@ from flowray.state.outbox import OUTBOX_LIMIT
 from flowray.state.snapshots import Part, Seed, SnapshotError, Snapshots
 from flowray.state.store import patiently
 from flowray.views.aggregate import END_OF_INPUT, Aggregator
-from flowray.views.checkpoint import Checkpoint, CheckpointError, State
+from flowray.views.checkpoint import Checkpoint, CheckpointError
 from flowray.views.leading import Leading, Totals
 from flowray.views.view import Partial, ViewPlan
 
@@ -138,8 +138,7 @@ class Aggregation:
         try:
             state = patiently(what, checkpoint.load)
             if state is not None:
-                description, tables = self._fitting(state)
-                self._aggregator.restore(description["aggregator"], tables)
+                self._go_on(*state)
         except CheckpointError as error:
             aside = patiently(what, checkpoint.set_aside)
             self._failed("checkpoint", error)
@@ -158,10 +157,15 @@ class Aggregation:
             raise SnapshotError(f"view {self.plan.name}: the snapshot is of another form of it")
         self._aggregator.adopt(*part.state, part.outbox)
 
-    def _fitting(self, state: State) -> State:
-        if state[0]["shape"] != self._shape():
+    def _go_on(self, description: dict[str, Any], tables: dict[str, Any]) -> None:
+        """Go on from a checkpoint, of another form of the view only if nothing is open there."""
+        state = description["aggregator"]
+        if description["shape"] == self._shape():
+            self._aggregator.restore(state, tables)
+        elif description["shape"][0] != FORM or state["open"] or state["outbox"]:
             raise CheckpointError("the checkpoint is of another form of the view")
-        return state
+        else:
+            self._aggregator.succeed(state)
 
     def _store(self) -> None:
         """Checkpoint, then acknowledge what it holds. Raises OSError."""

@@ -113,7 +113,7 @@ def _flowray(asked: Questions, repeats: int) -> Figure:
     payload = np.arange(len(rows), dtype=np.uint32)
     intervals = build(asked.version, t.hi[rows], t.lo[rows], t.plen[rows], payload)
     pair = (intervals, None) if asked.version == 4 else (None, intervals)
-    forest = Forest.of([pair])
+    forest = Forest([pair])
     number = np.zeros(BATCH, np.int64)
 
     def work() -> None:

@@ -77,9 +77,9 @@ class Stage:
         server = S3Server(self._directory / "s3")
         if not server.durable:
             raise FileNotFoundError("versitygw is not built: scripts/services install, with Go")
+        os.environ.update(server.environment)  # for all processes from here on
         server.start()
         stack.callback(server.kill)
-        os.environ.update(server.environment)  # for all processes from here on
         return server
 
     def _content(self) -> dict[str, Any]:

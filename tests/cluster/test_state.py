@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from flowray.state.snapshots import SnapshotError, snapshots_of
 from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation
 from flowray.views.view import Partial
+from tests.ingest.live_rig import wait_for
+from tests.s3_rig import S3Server
 from tests.views.rig import SECOND, START, rows
 
 CONFIG = """
@@ -97,6 +100,31 @@ def test_where_a_start_begins(config: Path) -> None:
     told = settings.state.model_copy(update={"start_from": "latest"})
     used = seeded(settings.model_copy(update={"state": told}), None)
     assert used.state.start_from is None  # those that are there count
+
+
+def test_a_start_waits_for_a_store_that_is_away_and_says_so(
+    config: Path, s3: S3Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not s3.durable:
+        pytest.skip("moto's server forgets; scripts/services install builds versitygw where Go is")
+    settings = load_settings(config)
+    state = settings.state.model_copy(update={"path": s3.uri("start")})
+    s3.kill()
+    start = threading.Thread(target=reached, args=(settings.model_copy(update={"state": state}),))
+    start.start()
+    said = ""
+
+    def waits() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return "flowray: waiting for the state store: " in said
+
+    wait_for(waits, "a line that says so")
+    assert start.is_alive()
+    s3.start()
+    start.join(30)
+    assert not start.is_alive()
+    assert open_store(s3.uri("start")).names() == []
 
 
 def test_a_state_path_that_cannot_be_written(config: Path) -> None:

@@ -201,10 +201,14 @@ class Twin:
             if p.add_path
             for r in p.routes.values()
         }
-        for peer in peers:
+        # All paths of a prefix are of the first peer that has it.
+        owner: dict[tuple[str, int, Network], int] = {}
+        for number, peer in enumerate(peers):
             for route in sorted(peer.routes.values(), key=lambda r: r.path_id):
                 table = self.tables.setdefault((peer.router, route.rd), {})
                 paths = table.setdefault(route.network, [])
+                if owner.setdefault((peer.router, route.rd, route.network), number) != number:
+                    continue
                 if not paths or (peer.router, route.rd, route.network.version) in lists:
                     paths.append(route.attrs)
 

@@ -20,6 +20,7 @@ from flowray.sinks.base import MemorySink
 from flowray.state.store import open_store
 from flowray.views.aggregation import Aggregation
 from flowray.views.checkpoint import Checkpoint
+from flowray.views.view import ViewPlan
 
 DEADLINE = 30.0
 Batches = Sequence[tuple[int, int, list[bytes]]]
@@ -85,9 +86,11 @@ class Rig:
         self.drained: list[dict[str, Any]] = []
         self.bring_up()
 
-    def bring_up(self) -> None:
-        """Start the aggregators, from their checkpoints if there are some."""
-        for plan in self.program.views:
+    def bring_up(self, *plans: ViewPlan) -> None:
+        """Start the aggregators of views, of all if none is named, from their checkpoints if there
+        are some.
+        """
+        for plan in plans or self.program.views:
             for p in range(plan.partitions):
                 checkpoint = Checkpoint(open_store(self.path), f"{plan.name}-{p}")
                 sinks = [self.sinks[plan.name]]
@@ -128,15 +131,17 @@ class Rig:
         self.shards.remove(shard)
         return figures
 
-    def finish(self) -> dict[str, Any]:
-        """Drain all, close the windows; the ledger, which balances."""
+    def finish(self, gone: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """Drain all, close the windows; the ledger, which balances. `gone`: the ledgers of
+        aggregators that are no more.
+        """
         for shard in list(self.shards):
             self.drain(shard)
         aggregations = self.transport.aggregations.values()
         for aggregation in aggregations:
             aggregation.finish()
         ledger = merge_snapshots(
-            [f["ledger"] for f in self.drained] + [a.ledger() for a in aggregations]
+            [*gone, *(f["ledger"] for f in self.drained), *(a.ledger() for a in aggregations)]
         )
         held = sum(f["sets_held"] for f in self.drained)
         assert problems(ledger, held=held) == []

@@ -10,6 +10,7 @@ from flowray.ingest.options import Topic
 from flowray.ingest.templates import TemplateKey
 from flowray.state.store import open_store
 from flowray.wire.flow.template import VARIABLE, Template, TemplateField
+from tests.s3_rig import S3Server
 
 Open: TypeAlias = Callable[..., KnowledgeStore]
 
@@ -100,3 +101,29 @@ def test_the_file_does_not_grow_with_repetition(tmp_path: Path, opened: Open) ->
     assert len(files) <= MOST_SEGMENTS + 1
     assert sum(file.stat().st_size for file in files) < 200 * 120
     assert opened().entries() == [fact(at=299)]
+
+
+def test_while_the_store_is_away_news_are_handed_out_and_stored_later(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    if not s3.durable:
+        pytest.skip("moto's server forgets; scripts/services install builds versitygw where Go is")
+    now = [1]
+    place = open_store(s3.uri(tmp_path.name))
+    store = KnowledgeStore(place, clock=lambda: now[0])
+    store.publish([template(256)])
+    s3.kill()
+    epoch, generation, _ = store.since("", 0)
+    store.publish([template(257)])
+    assert (store.pending, store.errors) == (1, 1)
+    store.publish([fact(1)])  # not tried at once
+    assert (store.pending, store.errors) == (2, 1)
+    assert store.since(epoch, generation)[2] == [template(257), fact(1)]
+    now[0] += 60_000_000_000
+    store.store_pending()
+    assert store.errors == 2
+    s3.start()
+    now[0] += 60_000_000_000
+    store.store_pending()
+    assert store.pending == 0
+    assert KnowledgeStore(place).entries() == [template(256), template(257), fact(1)]

@@ -33,14 +33,14 @@ def test_movements_add_up_to_the_ledger(rounds: list[list[tuple]], limit: int) -
     assert len(names - {REST}) <= limit
 
 
-def test_a_gap_that_is_filled_is_told_no_twice() -> None:
+def test_what_shrinks_is_not_told_twice() -> None:
     exporters = Exporters(64)
     one = np.array([exporters.intern_one("192.0.2.1")])
     ledger = Ledger(exporters)
     movements = LedgerMovements(ledger, exporters, 1)
     told = []
     for n in (5, -3, 2, 4):
-        ledger.add(Account.SEQUENCE_GAP, one, np.array([n]))
+        ledger.add(Account.SKEWED, one, np.array([n]))
         told += [m[2] for m in movements.take()[0]]
     assert told == [5, 3]
 

@@ -32,7 +32,8 @@ class Live:
                 {"name": "raw", "keys": ["src_host"]},
             ],
             "redis": redis,
-            "live": {"interval": "100ms", **live},
+            # Long: what was written does not grow old on a busy machine.
+            "live": {"interval": "1m", "expire": "1h", **live},
         }
         self.program: Program = compile_settings(parse_settings(content, "test"), "test")
         self.plan: ViewPlan = self.program.views[0]

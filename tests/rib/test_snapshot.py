@@ -9,6 +9,8 @@ from unittest.mock import patch
 import numpy as np
 from hypothesis import given
 
+from flowray.rib import overlay as overlay_module
+from flowray.rib import parcel as parcel_module
 from flowray.rib import rib as rib_module
 from flowray.rib import snapshot as snapshot_module
 from flowray.rib.lpm import MISSING, look_up
@@ -114,6 +116,16 @@ def test_a_snapshot_is_the_naive_longest_match_whatever_came_between(todo: list[
 
 
 @given(steps)
+def test_a_snapshot_with_overlays_is_too(todo: list[Step]) -> None:
+    with patch.object(overlay_module, "LEAST_LINES", 1), patch.object(snapshot_module, "MOST", 2.0):
+        pair = Pair()
+        publisher = Publisher(pair.rib, "test")
+        for step in todo:
+            take(pair, step)
+            check(pair, publisher.publish(0))
+
+
+@given(steps)
 def test_views_are_preferred_as_configured(todo: list[Step]) -> None:
     views = (PolicyView.ADJ_RIB_OUT_PRE, PolicyView.ADJ_RIB_IN_PRE)
     pair = Pair()
@@ -161,6 +173,34 @@ def test_a_few_changes_of_a_table_are_merged_and_the_rest_is_kept() -> None:
         pair.tell([(0, withdrawal(0, UNICAST, [(4, 1, 1), (5, 1, 1)]))])
         check(pair, publisher.publish(0))
         check(pair, publisher.publish(0))
+
+
+def test_tables_are_made_anew_in_turn() -> None:
+    pair = Pair()
+    publisher = Publisher(pair.rib, "test")
+    with (
+        patch.object(overlay_module, "LEAST_LINES", 1),
+        patch.multiple(snapshot_module, MANY=1e-6, MOST=1.0),
+    ):
+        for slot in (0, 1):
+            pair.tell(
+                [
+                    (slot, announcement(slot, family, [(n, 1, 1)], 1))
+                    for n in range(20)
+                    for family in ((UNICAST, UNICAST_6) if slot == 0 else (UNICAST_6,))
+                ]
+            )
+        check(pair, publisher.publish(0))
+        layers = []
+        for n in range(4):
+            if n == 0:
+                for family in (UNICAST, UNICAST_6):
+                    pair.tell([(0, announcement(0, family, [(3, 1, 1)], 2))])
+            s = publisher.publish(0)
+            check(pair, s)
+            tables = [table for two in s.forest.tables for table in two if table is not None]
+            layers.append(sum(table.overlay is not None for table in tables))
+        assert layers == [1, 0, 0, 0]
 
 
 def test_lists_of_paths_of_several_routers_are_numbered_apart() -> None:
@@ -247,8 +287,37 @@ def test_a_snapshot_is_not_changed_by_what_comes_after() -> None:
     pair.tell([(0, announcement(0, UNICAST, [(1, 1, 1), (2, 1, 1)], 2))])
     publisher.publish(1)
     assert found(s, PEERS[0].router, 0, ["10.0.0.1"]) == before
-    assert not s.arena.flags.writeable
+    assert not any(piece.flags.writeable for piece in s.arena)
     assert s.nbytes > 0
+
+
+def test_snapshots_in_parts_share_what_has_not_changed() -> None:
+    pair = Pair()
+    publisher = Publisher(pair.rib, "test")
+    pair.tell([(0, announcement(0, UNICAST, [(n, 1, 1)], 1)) for n in range(20)])
+    one = publisher.publish(0)
+    pair.tell([(2, announcement(2, UNICAST_6, [(1, 1, 1)], 2))])
+    two = publisher.publish(1)
+    with patch.object(parcel_module, "LARGE", 1):
+        packed, other = parcel_module.pack(one), parcel_module.pack(two)
+    check(pair, parcel_module.unpack(other))
+    places = {array.ctypes.data for array in packed.large if array.size}
+    assert len(places & {array.ctypes.data for array in other.large if array.size}) >= 3
+    small = parcel_module.pack(two)
+    assert not small.large
+    check(pair, parcel_module.unpack(small))
+
+
+def test_attribute_sets_across_pieces() -> None:
+    with patch.object(snapshot_module, "PIECE", 7):
+        pair = Pair()
+        pair.tell([(0, announcement(0, UNICAST, [(n, 1, 1)], n)) for n in range(1, 9)])
+        s = Publisher(pair.rib, "test").publish(0)
+        check(pair, s)
+        store = pair.rib.store
+        assert [s.attribute_set(i) for i in range(len(store))] == [
+            store[i] for i in range(len(store))
+        ]
 
 
 def test_an_empty_rib_has_a_snapshot() -> None:

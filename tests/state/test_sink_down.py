@@ -24,6 +24,7 @@ from flowray.views.aggregation import Aggregation
 from flowray.views.checkpoint import Checkpoint
 from tests.ingest.live_rig import generated, port_of, scaled, send, wait_for
 from tests.s3_rig import S3Server
+from tests.state.test_outbox import Reluctant
 
 LIMIT = 1 << 30
 
@@ -150,6 +151,55 @@ def test_five_minutes_under_load(s3: S3Server, tmp_path: Path) -> None:
 def test_some_seconds_under_load(s3: S3Server, tmp_path: Path) -> None:
     if not s3.durable:
         pytest.skip("moto's server forgets; scripts/services install builds versitygw where Go is")
-    figures = run(s3, tmp_path, 1, 3)
+    figures = run(s3, tmp_path, 0.5, 2)
     assert figures["waited_commits"] > 0
     assert figures["refused_partials"] == 0
+
+
+def test_at_the_bound_shards_hold_what_they_have(tmp_path: Path) -> None:
+    content = {
+        "listen": {"flows": ["udp://127.0.0.1:0"]},
+        "views": [{"name": "hosts", "keys": ["src_host"], "window": "1s"}],
+        "cluster": {"hand_over": "100ms"},
+    }
+    program = compile_settings(parse_settings(content, "test"), "test")
+    store, sink = open_store(tmp_path), Reluctant()
+    aggregation = Aggregation(
+        program.views[0],
+        {"down": sink},
+        checkpoint=Checkpoint(store, "c"),
+        interval_ns=100_000_000,
+        outbox_limit=1,
+    )
+    aggregation.start()
+    aggregation.expect(["s"])
+    transport, knowledge = LocalTransport([aggregation]), KnowledgeStore(store)
+    shard = Shard(program, "s", transport, knowledge, listen=["udp://127.0.0.1:0"])
+    shard.start()
+    specs, batches, truth = generated(1)
+    rounds = 0
+
+    def full() -> bool:
+        nonlocal rounds
+        send(port_of(shard), specs, batches)
+        rounds += 1
+        aggregation.tick()
+        return bool(aggregation.status()["refused"] > 2)
+
+    wait_for(full, "refusals", 60)
+    assert aggregation.status()["outbox_full"] == "down"
+    sink.down = False
+
+    def empty() -> bool:
+        aggregation.tick()
+        return not aggregation.status()["outbox_full"]
+
+    wait_for(empty, "room", 60)
+    figures = shard.drain(60, final=True)
+    aggregation.finish()
+    ledger = merge_snapshots([figures["ledger"], aggregation.ledger()])
+    assert problems(ledger, held=figures["sets_held"]) == []
+    total = scaled(truth)["flows"] * rounds
+    assert aggregation.status()["committed"]["flows"] == total
+    assert sum(sum(t["flows"].to_pylist()) for t in sink.tables.values()) == total
+    aggregation.close()

@@ -4,7 +4,6 @@ import random
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -332,70 +331,6 @@ def test_mask_address(rows: list[tuple[int, int]]) -> None:
         network = ip_network((host, min(mask, host.max_prefixlen)), strict=False)
         expected = int(network.network_address) | (0xFFFF << 32 if v4 is not None else 0)
         assert int(words[3, r]) << 64 | int(words[4, r]) == expected
-
-
-# Sequence numbers
-
-
-def naive_gaps(
-    messages: list[tuple[int, int, int]],
-) -> tuple[list[int], dict[int, int], dict[int, int]]:
-    """Gaps by message, restarts and missing units by slot."""
-    expected: dict[int, int] = {}
-    gaps, restarts, missing = [], dict[int, int](), dict[int, int]()
-    for slot, sequence, step in messages:
-        gap = 0
-        if slot in expected:
-            ahead = (sequence - expected[slot]) % (1 << 32)
-            if ahead < 1 << 30:
-                gap = ahead
-            elif (1 << 32) - ahead <= 65_536 and 0 <= step <= missing.get(slot, 0):
-                gaps.append(-step)
-                missing[slot] -= step
-                continue
-            else:
-                restarts[slot] = restarts.get(slot, 0) + 1
-        missing[slot] = missing.get(slot, 0) + gap
-        gaps.append(gap)
-        expected.pop(slot, None)
-        if step >= 0:
-            expected[slot] = (sequence + step) % (1 << 32)
-    return gaps, restarts, missing
-
-
-NEAR = st.one_of(
-    st.integers(0, 60), st.integers((1 << 32) - 20, (1 << 32) - 1), st.integers(0, (1 << 32) - 1)
-)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 2), NEAR, st.integers(-1, 30)), max_size=40),
-    st.integers(0, 40),
-)
-def test_sequence_gaps(messages: list[tuple[int, int, int]], cut: int) -> None:
-    state, restarted = np.zeros((3, 4), np.int64), np.zeros(3, np.int64)
-    gaps: list[int] = []
-    for part in (messages[:cut], messages[cut:]):
-        slot, sequence, step = np.array(part, np.int64).reshape(-1, 3).T.copy()
-        gap = np.zeros(len(part), np.int64)
-        k.sequence_gaps(slot, sequence, step, state, gap, restarted)
-        gaps += gap.tolist()
-    expected, restarts, missing = naive_gaps(messages)
-    assert gaps == expected
-    assert restarted.tolist() == [restarts.get(s, 0) for s in range(3)]
-    assert state[:, 3].tolist() == [missing.get(s, 0) for s in range(3)]
-
-
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3), (2, 1, 3, 0)])
-def test_reordering_is_no_loss(order: tuple[int, ...]) -> None:
-    """Only what was numbered before the first message seen is not known to be missing."""
-    sequence = np.array([10 * i for i in order], np.int64)
-    gap, state = np.zeros(4, np.int64), np.zeros((1, 4), np.int64)
-    k.sequence_gaps(
-        np.zeros(4, np.int64), sequence, np.full(4, 10), state, gap, np.zeros(1, np.int64)
-    )
-    if order[0] == 0:
-        assert gap.sum() == 0
 
 
 # Columns of the datagram
