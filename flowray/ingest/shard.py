@@ -100,7 +100,7 @@ class Shard:
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
         life = f"{clock():016x}"
-        make = collectors_of(program, name, life, self._listen, self._clock)
+        make = collectors_of(program, name, life, self._listen, self._clock, ring)
         self._collector = collector_of(program, make, ring, self._clock())
         self._ring = ring
         self._cuts: Cuts | None = None
