@@ -109,7 +109,7 @@ class Audit:
         self._missing = told_apart | ({REST: rest} if rest else {})
 
 
-_STATES = ("starting", "healthy", "unhealthy", "leaving", "draining")
+_STATES = ["starting", "healthy", "unhealthy", "leaving", "draining", "moving", "waiting", "lost"]
 _NO_STATE = dict.fromkeys(_STATES, 0)
 """States that are told even of nobody, so that a gauge goes back."""
 

@@ -33,6 +33,7 @@ def state_of(collector: Collector) -> State:
     exporters = pa.table({"hi": c.exporters.hi.copy(), "lo": c.exporters.lo.copy()})
     description = {
         "incarnation": c.incarnation,
+        "archive": c.position,
         "sequence": [[*place, n] for place, n in c.sequence.items()],
         "views": c.ledger.views(),
         "closed": c.closed,
@@ -70,6 +71,7 @@ def resume(collector: Collector, state: State, known: Iterable[Entry], now_ns: i
     """
     description, tables = state
     c = collector
+    c.adopt(description.get("archive"))
     exporters = tables["exporters"]
     if exporters.num_rows > c.exporters.limit + 1:
         raise ResumeError(f"{exporters.num_rows - 1} exporters, allowed {c.exporters.limit}")

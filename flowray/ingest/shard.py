@@ -27,6 +27,7 @@ from flowray.ingest.ledger import Snapshot
 from flowray.ingest.movements import LedgerMovements, Movements
 from flowray.ingest.receive import Receiver
 from flowray.ingest.ring import Ring
+from flowray.ingest.settling import NEWS_NS
 from flowray.ingest.succession import Cuts, collector_of
 from flowray.ingest.turnover import Turnover, successor
 from flowray.ingest.warm import warm
@@ -56,6 +57,9 @@ STUCK_SECONDS = 10.0
 
 RELOAD_SECONDS = 30.0
 """How long a batch and a cut may take before another configuration is taken over."""
+
+LAST_NEWS_SECONDS = 3 * NEWS_NS / 1e9
+"""How long a shard that drains and holds data for templates waits for them."""
 
 QUIET_SECONDS = 0.02
 """After its sockets were turned away, how long nothing may come before they are closed."""
@@ -96,7 +100,7 @@ class Shard:
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
         life = f"{clock():016x}"
-        make = collectors_of(program, name, life, self._listen, self._clock)
+        make = collectors_of(program, name, life, self._listen, self._clock, ring)
         self._collector = collector_of(program, make, ring, self._clock())
         self._ring = ring
         self._cuts: Cuts | None = None
@@ -209,10 +213,7 @@ class Shard:
             self._ask(self._turn_away, timeout)
         mark = END_OF_INPUT if final else None
         deadline = time.monotonic() + timeout
-        with suppress(
-            Exception
-        ):  # the store may be away: then data held for a template is given up
-            self._pull()
+        self._pull_last()
         while not self._ask(lambda: self._drained(mark), timeout):
             if time.monotonic() > deadline:
                 break
@@ -225,6 +226,19 @@ class Shard:
         self.close()
         self.state = "drained"
         return {**figures, "state": "drained"}
+
+    def _pull_last(self) -> None:
+        """Learn what data that is held here waits for, if others that drain with us were told it a
+        moment ago.
+        """
+        # The store may be away: then that data is given up.
+        with suppress(Exception):
+            self._publish_all()
+            until = time.monotonic() + LAST_NEWS_SECONDS
+            self._pull()
+            while self._ask(self._collector.waiting) and time.monotonic() < until:
+                time.sleep(IDLE_SECONDS)
+                self._pull()
 
     def close(self) -> None:
         """Stop the threads and close the sockets, whatever is under way."""
@@ -401,6 +415,7 @@ class Shard:
             quiet = time.monotonic() + QUIET_SECONDS
         self._receiver.watch()
         self._receiver.close()
+        self._share()
         self.state = "draining"
 
     def _drained(self, watermark: int | None) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,36 @@ def test_exporters_move_between_nodes_and_one_is_emptied(two: Nodes, tmp_path: P
     assert "n1" not in {m["node"] for m in moved}
     check(two.call("down"), sent, truth)
     assert len(rows(tmp_path, "raw")) == len(truth)
+
+
+def committed(cluster: Nodes, path: Path, where: Sequence[str], shards: int) -> list[str]:
+    """The rows of one run over these nodes, to which exporters send in turn."""
+    rules = [{**RULE, "labels": {"flow.ip": COLLECTORS[name]}} for name in where]
+    status = cluster.call("up", content(path, nodes=rules, shards=shards))
+    assert len(status["shards"]) == shards * len(where)
+    specs, batches, truth = generated(2)
+    sent = 0
+    for first in range(0, len(batches), 10):
+        name = where[first // 10 % len(where)]
+        some = batches[first : first + 10]
+        sent += send(port_of(status, name), specs, some, host=COLLECTORS[name])
+    check(cluster.call("down"), sent, truth)
+    return rows(path)
+
+
+def test_rows_depend_neither_on_shards_nor_on_nodes(two: Nodes, tmp_path: Path) -> None:
+    one = committed(two, tmp_path / "one", ["n1"], 1)
+    assert committed(two, tmp_path / "two", ["n1", "n2"], 2) == one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", [["n1"], ["n1", "n2"]])
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_rows_are_the_same_on_any_number_of_shards_and_nodes(
+    two: Nodes, tmp_path: Path, where: list[str], shards: int
+) -> None:
+    one = committed(two, tmp_path / "one", ["n1"], 1)
+    assert committed(two, tmp_path / "other", where, shards) == one
 
 
 def pids(status: dict[str, Any]) -> dict[str, int]:
