@@ -225,7 +225,6 @@ class Shard:
         """
         # The store may be away: then that data is given up.
         with suppress(Exception):
-            self._publish_all()
             until = time.monotonic() + LAST_NEWS_SECONDS
             self._pull()
             while self._ask(self._collector.waiting) and time.monotonic() < until:
