@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.fleet import Member, end
 from actors.ingest import IngestActor
@@ -18,6 +18,9 @@ from actors.nodes import Survey, on
 from actors.plan import Plan
 from actors.retired import Retired
 from flowray.fleet.placement import Site
+
+DRAIN_AGAIN_SECONDS = 0.2
+"""A successor takes a second or so to start."""
 
 
 class Shards:
@@ -157,10 +160,8 @@ class Shards:
 
     def drain(self, member: Member, *, final: bool = False) -> bool:
         """End a shard and keep its accounts; whether it left nothing behind."""
-        seconds = self._plan.drain_seconds
         try:
-            call = member.handle.drain.remote(seconds, final)
-            figures: dict[str, Any] = ray.get(call, timeout=2 * seconds)
+            figures = self._figures_of_the_end(member, final=final)
         except (RayError, TimeoutError) as error:
             self._event(f"{member.name}: not drained: {error}")
             self._give_up(member)
@@ -174,6 +175,23 @@ class Shards:
         if not final:
             self.tell_expected()
         return clean
+
+    def _figures_of_the_end(self, member: Member, *, final: bool) -> dict[str, Any]:
+        """Drain a shard. If it is killed meanwhile its successor drains what it left. Raises
+        RayError, TimeoutError.
+        """
+        seconds = self._plan.drain_seconds
+        deadline = time.monotonic() + 2 * seconds
+        while True:
+            try:
+                call = member.handle.drain.remote(seconds, final)
+                figures: dict[str, Any] = ray.get(call, timeout=2 * seconds)
+            except ActorUnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(DRAIN_AGAIN_SECONDS)
+            else:
+                return figures
 
     def drain_all(self) -> int:
         """End all shards: no more will come. How many left something behind."""

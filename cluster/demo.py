@@ -81,6 +81,8 @@ def _program(state: Path) -> Program:
         "views": [_with_routes(view) for view in DEFAULT["views"]],
         "listen": {
             "flows": ["udp://127.0.0.1:0", "udp://127.0.0.1:0"],
+            # In a container /dev/shm often has 64 MiB.
+            "ring": "16MiB",
             "bgp": {"address": "127.0.0.1:0", "local_as": LOCAL_AS},
         },
         "state": {"path": str(state)},

@@ -24,7 +24,7 @@ from flowray.sinks.render import render
 from flowray.state.snapshots import LATEST, Shelf, SnapshotError, find_snapshot
 from flowray.state.store import LocalStore, open_store, patiently
 from flowray.views.fold import RECORDS
-from flowray.views.view import WINDOW
+from flowray.views.window import WINDOW
 
 PIPE_WIDTH = 240
 CHECKPOINTS = "checkpoints/"

@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flowray.columns import Columns, Layout, Words
+from flowray.columns import Columns, Layout, Room, Words
 from flowray.field import Field, Kind
 from flowray.hashing import Interner
+
+V4_MAPPED = np.uint64(0xFFFF)
+"""Upper half of the low word of an IPv4 address, whose high word is 0."""
 
 _NUMBER = ((8, pa.uint8()), (16, pa.uint16()), (32, pa.uint32()), (64, pa.uint64()))
 
@@ -41,6 +44,50 @@ def to_arrow(columns: Columns, names: Iterable[str], texts: Interner) -> pa.Tabl
     return pa.table(arrays)
 
 
+def to_narrow(columns: Columns, texts: Interner) -> pa.Table:
+    """All fields of a batch in the narrowest types that hold these values: what goes to another
+    process and is read there by `from_arrow`.
+
+    Numbers and times in the smallest unsigned type for the largest of them, addresses that are all
+    IPv4 as uint32, indices of dictionaries likewise.
+    """
+    names = columns.layout.fields
+    return pa.table({f.name: _to_narrow(f, columns[f.name], texts) for f in names})
+
+
+def _to_narrow(field: Field, words: Words, texts: Interner) -> pa.Array[Any]:
+    if field.kind is Kind.ADDRESS:
+        high, low = words
+        if not high.any() and (low >> np.uint64(32) == V4_MAPPED).all():
+            addresses: pa.Array[Any] = pa.array(low.astype(np.uint32))
+            return addresses
+        return _addresses(words)
+    if field.kind.interned:
+        ids, index = _dense(words, len(texts))
+        values = pa.array(texts.values(ids), pa.binary())
+        return pa.DictionaryArray.from_arrays(narrow(index), values)
+    return narrow(_within(field, words))
+
+
+def narrow(numbers: npt.NDArray[Any]) -> pa.Array[Any]:
+    """Numbers (n,), none negative, in the smallest unsigned type that holds them all."""
+    most = int(numbers.max(initial=0))
+    kinds = (np.uint8, np.uint16, np.uint32, np.uint64)
+    kind = next(kind for kind in kinds if most <= np.iinfo(kind).max)
+    array: pa.Array[Any] = pa.array(numbers.astype(kind))
+    return array
+
+
+def _within(field: Field, words: Words) -> Words:
+    """A number field's words, none more than its bits hold: a counter field of an exporter may be
+    wider than the registry's row says, and is never wrapped.
+    """
+    most = np.uint64((1 << field.bits) - 1)
+    if field.bits < 64 and field.kind is not Kind.TIME and words.max(initial=0) > most:
+        return np.minimum(words, most)
+    return words
+
+
 def _to_array(field: Field, words: Words, texts: Interner) -> pa.Array[Any]:
     if field.kind is Kind.ADDRESS:
         return _addresses(words)
@@ -50,11 +97,7 @@ def _to_array(field: Field, words: Words, texts: Interner) -> pa.Array[Any]:
             pa.array(index, pa.int32()), pa.array(texts.values(ids), pa.binary())
         )
     kind = arrow_type(field)
-    most = np.uint64((1 << field.bits) - 1)
-    if field.bits < 64 and field.kind is not Kind.TIME and words.max(initial=0) > most:
-        # A counter field of an exporter may be wider than the registry's row says: never wrap it.
-        words = np.minimum(words, most)
-    return pa.array(words.astype(kind.to_pandas_dtype()), kind)
+    return pa.array(_within(field, words).astype(kind.to_pandas_dtype()), kind)
 
 
 def _addresses(words: Words) -> pa.Array[Any]:
@@ -75,15 +118,24 @@ def _dense(words: Words, known: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[
     return np.flatnonzero(seen), (np.cumsum(seen, dtype=np.int32) - np.int32(1))[words]
 
 
-def from_arrow(table: pa.Table, layout: Layout, texts: Interner) -> Columns:
-    """The fields of a layout from a table that holds them; text is interned in `texts`."""
-    n = table.num_rows
-    columns = Columns(layout, np.empty((layout.words, n), np.uint64), n)
+def from_arrow(
+    table: pa.Table, layout: Layout, texts: Interner, room: Room | None = None
+) -> Columns:
+    """The fields of a layout from a table that holds them; text is interned in `texts`. With `room`
+    the batch is made there.
+    """
+    columns = (room or Room()).columns(layout, table.num_rows)
     for field in layout.fields:
         array = table[field.name].combine_chunks()
         if isinstance(array, pa.ChunkedArray):
             array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
-        np.copyto(columns[field.name], _to_words(field, array, texts), casting="unsafe")
+        words = columns[field.name]
+        if field.kind is Kind.ADDRESS and pa.types.is_uint32(array.type):
+            words[0] = 0
+            words[1] = array.to_numpy()
+            words[1] |= V4_MAPPED << np.uint64(32)
+            continue
+        np.copyto(words, _to_words(field, array, texts), casting="unsafe")
     return columns
 
 
@@ -94,7 +146,7 @@ def _to_words(field: Field, array: Any, texts: Interner) -> npt.NDArray[Any]:
         return raw.reshape(-1, 2).T
     if field.kind.interned:
         ids = texts.add_all(array.dictionary.to_pylist())
-        index: npt.NDArray[np.int32] = array.indices.to_numpy(zero_copy_only=False)
+        index: npt.NDArray[np.integer] = array.indices.to_numpy(zero_copy_only=False)
         return ids[index] if len(ids) else np.zeros(len(array), np.uint64)
     numbers: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
     return numbers

@@ -83,3 +83,26 @@ class Columns:
         """A copy with these rows (indices or mask)."""
         words = np.ascontiguousarray(self.words[:, : self.n][:, rows])
         return Columns(self.layout, words, words.shape[1], self.since)
+
+
+class Room:
+    """Memory for one batch after another, so that its pages are asked for once: each batch is void
+    when the next one is made.
+    """
+
+    __slots__ = ("_words",)
+
+    def __init__(self) -> None:
+        self._words: Words = np.empty(0, np.uint64)
+
+    @property
+    def nbytes(self) -> int:
+        """Octets of memory."""
+        return self._words.nbytes
+
+    def columns(self, layout: Layout, n: int) -> Columns:
+        """A batch of n records whose words hold anything."""
+        words = layout.words * n
+        if not words <= self._words.size <= 8 * words:
+            self._words = np.empty(words + words // 4, np.uint64)
+        return Columns(layout, self._words[:words].reshape(layout.words, n), n)

@@ -22,6 +22,13 @@ __all__ = ["SCHEMA", "Event", "EventKind", "events_of", "read_lines", "table_of"
 class EventKind(StrEnum):
     """What happened."""
 
+    BEGUN = "begun"
+    """A shard begins, knowing nothing."""
+    ADOPTED = "adopted"
+    """It goes on from a shard that was killed, of life `epoch`, as of where that one's archive
+    stood when it last handed over: datagram `generation`, event `began_ns`. What that one received
+    after it follows here.
+    """
     ROUTES = "routes"
     """Flows join snapshot `generation` of `epoch` of a `group` from here on."""
     LOST = "lost"
@@ -29,7 +36,7 @@ class EventKind(StrEnum):
     TOLD = "told"
     """An exporter told something new (`text`): it is in its datagrams."""
     INSTALLED = "installed"
-    """Something that an exporter told another shard (`text`) was learned from the store."""
+    """Something that an exporter told (`text`) was learned from the store at `began_ns`."""
     PULLED = "pulled"
     """All that the store told to a pull that began at `began_ns` is installed."""
     SETTLED = "settled"
@@ -42,8 +49,11 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One of them, at `time_ns`. `text` is JSON as the template store has it."""
+    """One of them, at `time_ns`: event `number` of a shard's life. `text` is JSON as the template
+    store has it.
+    """
 
+    number: int
     sequence: int
     time_ns: int
     kind: EventKind
@@ -61,6 +71,7 @@ class Event:
 
 SCHEMA: Final = pa.schema(
     [
+        ("number", pa.uint64()),
         ("sequence", pa.uint64()),
         ("time_ns", pa.int64()),
         ("kind", pa.dictionary(pa.int32(), pa.string())),

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flowray.archive.datagrams import KEPT
@@ -90,6 +91,8 @@ class Life:
     reports: list[FileReport] = field(default_factory=list)
     missing: int = 0
     """Datagrams that were taken and are not there."""
+    cut: tuple[int, int] | None = None
+    """The datagram and the event behind which a successor went on."""
     complete: bool = False
     """Whether it ended by itself, nothing waiting any longer; known at its end."""
 
@@ -106,6 +109,8 @@ class Life:
             for event in self._events(name):
                 if event.time_ns >= span.end_ns:
                     return
+                if self.cut is not None and event.number >= self.cut[1]:
+                    return
                 if event.time_ns >= span.begin_ns:
                     if not begun:
                         begun = True
@@ -119,6 +124,13 @@ class Life:
                     joined[event.group].append(event)
         if not begun:
             yield from (e for events in joined.values() for e in events)
+
+    @property
+    def adopted(self) -> Event | None:
+        """How it went on from another life, if it did."""
+        first = self.files.get(1, {}).get("events")
+        events = () if first is None else self._events(first)
+        return next((event for event in events if event.kind is EventKind.ADOPTED), None)
 
     def _events(self, name: FileName) -> Iterator[Event]:
         try:
@@ -172,9 +184,15 @@ class Life:
                 self._fault(name, error)
                 continue
             self.reports.append(FileReport(name.path, table.num_rows))
+            if self.cut is not None:
+                table = table.filter(
+                    pc.less(table["sequence"], pa.scalar(self.cut[0], pa.uint64()))
+                )
             found = _rows(table, span, chosen)
             if len(found[1]):
                 yield found
+        if self.cut is not None and following is not None:
+            self.missing += max(self.cut[0] - following, 0)
 
     def _account(self, parquet: Any, following: int | None) -> int:
         """Count what is missing: numbers that no row has, in a file and before it."""

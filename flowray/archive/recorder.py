@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,16 @@ from flowray.ingest.collector import Collector, Keeping, MakeCollector
 from flowray.ingest.decode import Learned
 from flowray.ingest.knowledge import to_entry
 from flowray.ingest.ledger import Account
+from flowray.ingest.ring import Ring
 from flowray.settings.compile import Program
 from flowray.views.view import Partial
 from flowray.wire.packets import PacketBatch
 
 __all__ = ["RecordedCollector", "collectors_of"]
+
+
+FLUSH_SECONDS = 0.05
+"""How long a hand-over waits at most until all before it is spooled."""
 
 
 class RecordedCollector(Collector):
@@ -43,6 +49,7 @@ class RecordedCollector(Collector):
         super().__init__(program, shard, life, shared=True, keeping=keeping)
         self.archive = archive
         self._clock = clock
+        archive.event(EventKind.BEGUN, clock())
         self._joined: dict[str, tuple[str, int, bool]] = {}
 
     def made_for(self, program: Program) -> Collector:
@@ -81,6 +88,19 @@ class RecordedCollector(Collector):
                 kind, self._clock(), group=group, epoch=now[0], generation=now[1]
             )  # fmt: skip
 
+    @property
+    def position(self) -> list[Any]:
+        """As `Collector.position`."""
+        return self.archive.position
+
+    def adopt(self, position: Sequence[Any] | None) -> None:
+        """As `Collector.adopt`."""
+        if position is not None:
+            life, datagrams, events = position
+            self.archive.event(
+                EventKind.ADOPTED, self._clock(), epoch=life, generation=datagrams, began_ns=events
+            )
+
     def learned(self) -> list[tuple[str, Learned]]:
         """As `Collector.learned`."""
         news = super().learned()
@@ -93,7 +113,7 @@ class RecordedCollector(Collector):
         """As `Collector.install`."""
         self._note_routes()
         text = _text(address, learned)
-        self.archive.event(EventKind.INSTALLED, now_ns, text=text)
+        self.archive.event(EventKind.INSTALLED, self._clock(), began_ns=now_ns, text=text)
         super().install(address, learned, now_ns)
 
     def pulled(self, began_ns: int) -> None:
@@ -115,9 +135,12 @@ class RecordedCollector(Collector):
         super().give_up_held()
 
     def hand_over(self, watermark: int) -> list[Partial]:
-        """As `Collector.hand_over`."""
+        """As `Collector.hand_over`. What came before is in the spool then, unless the disk is slow:
+        a successor goes on from here.
+        """
         if self._decoder.hold.octets:
             self.archive.event(EventKind.EXPIRED, self._clock(), began_ns=watermark)
+        self.archive.flush(FLUSH_SECONDS)
         return super().hand_over(watermark)
 
 
@@ -126,7 +149,12 @@ def _text(address: str, learned: Learned) -> str:
 
 
 def collectors_of(
-    program: Program, shard: str, life: str, listen: Sequence[str], clock: Clock
+    program: Program,
+    shard: str,
+    life: str,
+    listen: Sequence[str],
+    clock: Clock,
+    ring: Ring | None = None,
 ) -> MakeCollector:
     """What makes the collector of a live shard with these listeners, archived if the configuration
     says so. Raises as `ShardArchive`.
@@ -134,5 +162,8 @@ def collectors_of(
     wanted = program.settings.archive
     if wanted is None or not wanted.datagrams:
         return lambda keeping: Collector(program, shard, life, shared=True, keeping=keeping)
-    archive = ShardArchive(wanted, shard, life, listeners_of(listen))
+    cut = None
+    if ring is not None and ring.predecessor is not None:
+        cut = ring.predecessor[0].get("archive")
+    archive = ShardArchive(wanted, shard, life, listeners_of(listen), cut)
     return lambda keeping: RecordedCollector(program, shard, life, archive, clock, keeping=keeping)

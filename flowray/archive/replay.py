@@ -22,6 +22,7 @@ from flowray.archive.life import Datagrams, Item, Span, lives_of
 from flowray.archive.place import Place
 from flowray.archive.route_player import Moment, RoutePlayers
 from flowray.ingest.collector import Collector
+from flowray.ingest.group_join import GroupJoin
 from flowray.ingest.knowledge import from_entry
 from flowray.ingest.ledger import Account, Snapshot, merge_snapshots
 from flowray.settings.compile import Program
@@ -51,6 +52,7 @@ class ArchiveReplay:
         self._program, self._span = program, span
         self._number, self._workers = number, workers
         self._lives = lives_of(place, span)
+        self._heirs = self._succession()
         wanted: Counter[Moment] = Counter()
         if program.join is not None:
             wanted.update(
@@ -63,12 +65,31 @@ class ArchiveReplay:
                 life.reports.clear()  # faults are told when the files are read again
         self._players = RoutePlayers(place, program.settings, wanted)
         self._heap: list[tuple[int, int, Item, Iterator[tuple[int, Item]]]] = []
-        for index, life in enumerate(self._lives):
-            self._advance(index, life.items(span, self._chosen))
         self._collectors: dict[int, Collector] = {}
         self._retired: list[Snapshot] = []
         self._ids: dict[int, tuple[Sequence[str], npt.NDArray[np.uint32]]] = {}
         self._sequence: Counter[tuple[str, int]] = Counter()
+        for index in set(range(len(self._lives))).difference(self._heirs.values()):
+            self._begin(index)
+
+    def _succession(self) -> dict[int, int]:
+        """Who went on from whom: where that one's life is cut, so what was not handed over comes
+        once.
+        """
+        numbers = {(life.owner, life.life): i for i, life in enumerate(self._lives)}
+        heirs = {}
+        for index, life in enumerate(self._lives):
+            told = life.adopted
+            before = None if told is None else numbers.get((life.owner, told.epoch))
+            if told is not None and before is not None:
+                self._lives[before].cut = told.generation, told.began_ns
+                heirs[before] = index
+        return heirs
+
+    def _begin(self, index: int) -> None:
+        """Queue a life; that of an heir begins when the one before it is over."""
+        if not self._advance(index, self._lives[index].items(self._span, self._chosen)):
+            self._over(index)
 
     # -- going on ----------------------------------------------------------------------------------
 
@@ -103,7 +124,7 @@ class ArchiveReplay:
         else:
             collector.feed(self._batch(index, item, collector))
         if not self._advance(index, items):
-            self._end(index, collector)
+            self._over(index)
 
     def _batch(self, index: int, rows: Datagrams, collector: Collector) -> PacketBatch:
         known = self._ids.get(index)
@@ -127,8 +148,19 @@ class ArchiveReplay:
         if self._span.begin_ns:
             collector.pulled(self._span.begin_ns)
 
-    def _end(self, index: int, collector: Collector) -> None:
-        """A life is over, or the span: what still waits was decoded elsewhere, or later."""
+    def _over(self, index: int) -> None:
+        """A life is over, or the span."""
+        heir, collector = self._heirs.get(index), self._collectors.get(index)
+        if heir is not None:
+            if collector is not None:
+                self._collectors[heir] = self._collectors.pop(index)
+                self._ids.pop(index, None)
+            self._begin(heir)
+        elif collector is not None:
+            self._give_up(index, collector)
+
+    def _give_up(self, index: int, collector: Collector) -> None:
+        """What still waits was decoded elsewhere, or later."""
         if not self._lives[index].complete:
             if self._span.end_ns < END_OF_INPUT:
                 collector.give_up_held()
@@ -139,6 +171,9 @@ class ArchiveReplay:
 
     def _apply(self, collector: Collector, event: Event) -> None:
         match event.kind:
+            case EventKind.ADOPTED if collector.join is not None:
+                assert self._program.join is not None
+                collector.join = GroupJoin(self._program.join)
             case EventKind.ROUTES if collector.join is not None:
                 place = event.group, event.epoch, event.generation
                 collector.join.install(self._players.snapshot(*place), event.group)
@@ -159,8 +194,8 @@ class ArchiveReplay:
 
     def _install(self, collector: Collector, event: Event) -> None:
         address, learned = from_entry(json.loads(event.text))
-        if self._chosen([address])[0]:
-            collector.install(address, learned, event.time_ns)
+        # Of all exporters: who sends for whom is not known before datagrams come.
+        collector.install(address, learned, event.began_ns or event.time_ns)
 
     def _chosen(self, addresses: Sequence[str]) -> npt.NDArray[np.bool_]:
         words = np.array([address_words(a) for a in addresses], np.uint64).reshape(-1, 2)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flowray.archive.datagrams import ROW_COST, SPOOLED, read_spool, rows_of, write_kept
 from flowray.archive.events import Event, EventKind, read_lines, table_of
@@ -48,6 +49,9 @@ def listeners_of(urls: Iterable[str]) -> dict[int, str]:
     """URLs that datagrams come to, by port."""
     return {urlsplit(url).port or 0: url for url in urls}
 
+
+_Rows: TypeAlias = tuple[pa.RecordBatch, npt.NDArray[np.uint32]]
+"""Rows of the spool, and the exporters that they count for."""
 
 _SUFFIXES = ".datagrams", ".events"
 
@@ -85,9 +89,15 @@ class ShardArchive:
     """One life of a shard. `datagrams` and `event` are for its receive thread alone."""
 
     def __init__(
-        self, settings: Archive, shard: str, life: str, listeners: Mapping[int, str]
+        self,
+        settings: Archive,
+        shard: str,
+        life: str,
+        listeners: Mapping[int, str],
+        cut: Sequence[Any] | None = None,
     ) -> None:
-        """Take up what a predecessor left. Raises OSError for a spool that cannot be made, and
+        """Take up what a predecessor left, up to a `cut` (`position`) behind which its input is
+        archived here, again. Raises OSError for a spool that cannot be made, and
         ConfigError for a place that cannot be.
         """
         self._settings, self._shard, self._life = settings, shard, life
@@ -95,12 +105,13 @@ class ShardArchive:
         self._folder = settings.spool / "shards" / safe_part(shard)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._uploader = Uploader(Place(settings.path), shard)
-        self._queue: SimpleQueue[tuple[pa.RecordBatch, npt.NDArray[np.uint32]] | Event | None]
+        self._queue: SimpleQueue[_Rows | Event | threading.Event | None]
         self._queue = SimpleQueue()
         # Octets put in and taken out: each is written by one thread.
         self._put = self._taken = 0
         self._lost: SimpleQueue[npt.NDArray[np.uint32]] = SimpleQueue()
-        self._sequence = 0
+        self._cut = cut
+        self._sequence = self._events = 0
         self._number = 0
         self._part: _Part | None = None
         self._figures = _Figures()
@@ -126,7 +137,21 @@ class ShardArchive:
 
     def event(self, kind: EventKind, time_ns: int, **told: Any) -> None:
         """Note what happened before the next datagram."""
-        self._queue.put(Event(self._sequence, time_ns, kind, **told))
+        self._queue.put(Event(self._events, self._sequence, time_ns, kind, **told))
+        self._events += 1
+
+    @property
+    def position(self) -> list[Any]:
+        """How far it is: life, datagrams, events."""
+        return [self._life, self._sequence, self._events]
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all that was taken is in the spool; whether it is."""
+        if self._queue.empty() and self._put == self._taken:
+            return True
+        done = threading.Event()
+        self._queue.put(done)
+        return done.wait(seconds)
 
     def lost(self) -> npt.NDArray[np.uint32] | None:
         """Exporters (n,) of datagrams that were taken and could not be spooled; None if none."""
@@ -179,12 +204,15 @@ class ShardArchive:
             if item is None:
                 self._seal()
                 return
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
             try:
                 self._spool(item)
             except OSError as error:
                 self._failed(item, error)
 
-    def _spool(self, item: tuple[pa.RecordBatch, npt.NDArray[np.uint32]] | Event) -> None:
+    def _spool(self, item: _Rows | Event) -> None:
         if isinstance(item, Event):
             part = self._part_of(item.time_ns)
             if part.events is None:
@@ -233,9 +261,7 @@ class ShardArchive:
                 part.events.close()
         self._submit(part.stem)
 
-    def _failed(
-        self, item: tuple[pa.RecordBatch, npt.NDArray[np.uint32]] | Event, error: OSError
-    ) -> None:
+    def _failed(self, item: _Rows | Event, error: OSError) -> None:
         f = self._figures
         f.errors, f.last_error = f.errors + 1, str(error)
         if f.errors & (f.errors - 1) == 0:
@@ -267,6 +293,10 @@ class ShardArchive:
         spooled, lines = _Part(stem).paths
         table = read_spool(spooled) if spooled.exists() else SPOOLED.empty_table()
         events = read_lines(lines) if lines.exists() else []
+        if self._cut is not None and self._cut[0] == life:
+            end = pa.scalar(self._cut[1], pa.uint64())
+            table = table.filter(pc.less(table["sequence"], end))
+            events = [event for event in events if event.number < self._cut[2]]
         times = [event.time_ns for event in events]
         if table.num_rows:
             arrival = table["arrival"].to_numpy()

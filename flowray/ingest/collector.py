@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +112,14 @@ class Collector:
     def decoder(self) -> FlowDecoder:
         """Templates, options and held sets of this shard."""
         return self._decoder
+
+    @property
+    def position(self) -> list[Any] | None:
+        """Where the archive of its input stands: life, datagrams, events; None without one."""
+        return None
+
+    def adopt(self, position: Sequence[Any] | None) -> None:
+        """It goes on from another one, whose archive stood there."""
 
     # -- datagrams ---------------------------------------------------------------------------------
     # ------------------

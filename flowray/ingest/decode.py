@@ -516,13 +516,15 @@ class FlowDecoder:
         )
         if not good.size:
             return
-        exporter, domain = m.exporter[good].astype(np.int64), m.header[good, k.H_DOMAIN]
+        # Nearly always all are good, which need not be picked out then.
+        some = slice(None) if good.size == version.size else good
+        exporter, domain = m.exporter[some].astype(np.int64), m.header[some, k.H_DOMAIN]
         # NetFlow v9 numbers messages, v5 and IPFIX count records.
-        step = np.where(version[good] == k.V9, 1, m.header[good, k.H_RECORDS])
-        step[unknown[good] & (version[good] == k.IPFIX)] = -1
-        place = domain << 4 | version[good]
-        sequence = m.header[good, k.H_SEQUENCE]
-        self.sequences.account(exporter, place, sequence, step, m.arrival[good])
+        step = np.where(version[some] == k.V9, 1, m.header[some, k.H_RECORDS])
+        step[unknown[some] & (version[some] == k.IPFIX)] = -1
+        place = domain << 4 | version[some]
+        sequence = m.header[some, k.H_SEQUENCE]
+        self.sequences.account(exporter, place, sequence, step, m.arrival[some])
 
     def _find_records(self, m: Messages) -> None:
         """Count the records of sets that were held into the sequence accounts of their messages."""

@@ -33,6 +33,7 @@ def state_of(collector: Collector) -> State:
     exporters = pa.table({"hi": c.exporters.hi.copy(), "lo": c.exporters.lo.copy()})
     description = {
         "incarnation": c.incarnation,
+        "archive": c.position,
         "sequence": [[*place, n] for place, n in c.sequence.items()],
         "views": c.ledger.views(),
         "closed": c.closed,
@@ -64,12 +65,13 @@ def held_of(collector: Collector) -> pa.Table:
     )
 
 
-def resume(collector: Collector, state: State, known: Iterable[Entry]) -> None:
+def resume(collector: Collector, state: State, known: Iterable[Entry], now_ns: int) -> None:
     """Go on from a state with a collector that is new. Raises ResumeError, KeyError, ValueError or
     TypeError for a state that `state_of` did not make.
     """
     description, tables = state
     c = collector
+    c.adopt(description.get("archive"))
     exporters = tables["exporters"]
     if exporters.num_rows > c.exporters.limit + 1:
         raise ResumeError(f"{exporters.num_rows - 1} exporters, allowed {c.exporters.limit}")
@@ -82,7 +84,7 @@ def resume(collector: Collector, state: State, known: Iterable[Entry]) -> None:
     c.exporters.restore(hi, lo, description["overflowed"])
     for entry in known:
         address, learned = from_entry(entry)
-        c.install(address, learned, learned.at)
+        c.install(address, learned, now_ns)
     c.decoder.sequences.restore(tables["sequences"])
     c.samples.sequences.restore(tables["samples"])
     c.decoder.settling.restore(tables["settling"], description["waits"])

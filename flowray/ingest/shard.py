@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from flowray.archive.recorder import RecordedCollector, collectors_of
 from flowray.clock import Clock, Rising, wall_clock
+from flowray.ingest.collector import Collector
 from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.following import Follower, Routes
 from flowray.ingest.knowledge import Entry, Outbox, from_entry, to_entry
@@ -33,6 +34,7 @@ from flowray.ingest.warm import warm
 from flowray.settings.compile import Program
 from flowray.views.aggregate import END_OF_INPUT
 from flowray.views.view import Partial
+from flowray.wire.packets import PacketBatch
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +100,8 @@ class Shard:
         self._clock = Rising(clock)
         # Time in front: the incarnations of a shard are ordered.
         life = f"{clock():016x}"
-        make = collectors_of(program, name, life, self._listen, self._clock)
-        self._collector = collector_of(program, make, ring)
+        make = collectors_of(program, name, life, self._listen, self._clock, ring)
+        self._collector = collector_of(program, make, ring, self._clock())
         self._ring = ring
         self._cuts: Cuts | None = None
         # Numbered, but not committed to the ring: not to be sent yet.
@@ -183,9 +185,15 @@ class Shard:
             last = self._collector.watermark
             if last < END_OF_INPUT:
                 self._clock.go_on_from(last)
-            for batch in self._receiver.adopted(0, min(last, self._clock())):
+            fed, used, least = ring.slots.fed, ring.slots.used, min(last, self._clock())
+            # What the predecessor fed it archived, too.
+            archived = [(Collector.feed, b) for b in self._receiver.adopted(0, fed, least)]
+            rest = [
+                (type(self._collector).feed, b) for b in self._receiver.adopted(fed, used, least)
+            ]
+            for feed, batch in archived + rest:
                 try:
-                    self._collector.feed(batch)
+                    feed(self._collector, batch)
                 except Exception as error:  # noqa: BLE001 - one bad batch must not end the shard
                     self._failed(error)
             log.info("shard %s: %d datagrams of a predecessor", self.name, ring.found)
@@ -270,7 +278,7 @@ class Shard:
     def _turn_over(self, program: Program) -> None:
         assert self._receiver is not None
         self._cut(self._clock())
-        collector = successor(self._collector, program)
+        collector = successor(self._collector, program, self._clock())
         self._receiver.follow(collector.exporters, collector.ledger)
         self._movements.follow(collector.ledger, collector.exporters)
         self._turnover.begin(self._program, program, collector)
@@ -298,7 +306,7 @@ class Shard:
                 self._receiver.watch()
                 time.sleep(IDLE_SECONDS)
             elif (batch := self._receiver.receive(IDLE_SECONDS)) is not None:
-                self._collector.feed(batch)
+                self._feed(batch)
                 if self._collector.has_news:
                     self._share()  # at once: an exporter may move to another shard any moment
         else:
@@ -317,6 +325,11 @@ class Shard:
         if self._turnover.outgoing:
             self._turnover.step(self._collector)
         self._cpu_seconds = time.thread_time()
+
+    def _feed(self, batch: PacketBatch) -> None:
+        self._collector.feed(batch)
+        if self._ring is not None:
+            self._ring.slots.note_fed()
 
     def _cut_if_due(self, now: float) -> None:
         """Hand over when it is time and all aggregators are ready, or when there is no more room to
@@ -396,7 +409,7 @@ class Shard:
             if batch is None:
                 time.sleep(QUIET_SECONDS / 10)
                 continue
-            self._collector.feed(batch)
+            self._feed(batch)
             self._cut_if_due(time.monotonic())
             quiet = time.monotonic() + QUIET_SECONDS
         self._receiver.watch()

@@ -17,7 +17,9 @@ from flowray.settings.compile import Program
 log = logging.getLogger(__name__)
 
 
-def collector_of(program: Program, make: MakeCollector, ring: Ring | None) -> Collector:
+def collector_of(
+    program: Program, make: MakeCollector, ring: Ring | None, now_ns: int
+) -> Collector:
     """The collector of a shard: that of its predecessor as of the last cut, if it left one that can
     be used, else a new one as it was made.
     """
@@ -27,7 +29,7 @@ def collector_of(program: Program, make: MakeCollector, ring: Ring | None) -> Co
     if ring.predecessor is None:
         return collector
     try:
-        resume(collector, ring.predecessor, ring.journal.entries())
+        resume(collector, ring.predecessor, ring.journal.entries(), now_ns)
         if ring.predecessor[0]["shapes"].keys() != shapes(program).keys():
             collector.close_accounts()
         _restore_partials(collector, program, ring)

@@ -18,14 +18,15 @@ from flowray.ingest.resume import held_of, resume, state_of
 from flowray.settings.compile import Program
 
 
-def successor(old: Collector, program: Program) -> Collector:
+def successor(old: Collector, program: Program, now_ns: int) -> Collector:
     """A collector for a program that goes on where another one is. No partial may be open there."""
     new = old.made_for(program)
     description, tables = state_of(old)
     held = held_of(old)
     if held.num_rows:
         tables["held"] = held
-    resume(new, (description, tables), (to_entry(*told) for told in old.known()))
+    known = (to_entry(*told) for told in old.known())
+    resume(new, (description, tables), known, now_ns)
     new.close_accounts()
     new.go_on_with(old.kept())
     if old.join is not None and new.join is not None:

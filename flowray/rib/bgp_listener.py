@@ -289,7 +289,9 @@ class _Connection(asyncio.BufferedProtocol):
         if unsaid is not None:
             more = f" ({unsaid} more were refused meanwhile)" if unsaid else ""
             log.warning(
-                "bgp peer %s port %d: connection refused: %s%s", peer, port, refusal.value, more
+                "bgp peer %s port %d: connection refused: %s%s",
+                *(peer, port, refusal.value, more),
+                extra={"peer": peer, "cause": refusal.value},
             )
         if refusal is Refusal.NOT_ALLOWED:
             self._transport.abort()  # strangers learn nothing

@@ -97,7 +97,11 @@ class BgpRoutes:
         self._rib.adopt(self._number)
         for archive in self._archives:
             archive.opened(peer, now_ns)
-        log.info("bgp peer %s: session of AS %d, %s", address, peer.asn, peer.bgp_id)
+        log.info(
+            "bgp peer %s: session of AS %d, %s",
+            *(address, peer.asn, peer.bgp_id),
+            extra={"peer": address},
+        )
 
     def _updated(self, updates: Updates, now_ns: int) -> list[Output]:
         """Apply UPDATEs, up to one for which the session must end."""
@@ -130,7 +134,11 @@ class BgpRoutes:
             self._causes[CAUSES[cause]] += count
             if told := self._complaints.due(cause, count, now_ns):
                 peer = self.session.peer
-                log.warning("bgp peer %s: %d malformed UPDATE (%s)", peer, told, CAUSES[cause])
+                log.warning(
+                    "bgp peer %s: %d malformed UPDATE (%s)",
+                    *(peer, told, CAUSES[cause]),
+                    extra={"peer": peer, "cause": CAUSES[cause]},
+                )
         ends = np.flatnonzero(parsed.verdict == Verdict.SESSION_RESET)
         return int(ends[0]) if ends.size else None
 
@@ -172,7 +180,11 @@ class BgpRoutes:
             self._journal.removed(removed, now_ns)
 
     def _ended(self, output: Ended, now_ns: int) -> None:
-        log.info("bgp peer %s: session over, %s", self.session.peer, output.reason)
+        log.info(
+            "bgp peer %s: session over, %s",
+            *(self.session.peer, output.reason),
+            extra={"peer": self.session.peer, "cause": str(output.reason)},
+        )
         if self._number is not None:
             for archive in self._archives:
                 archive.ended(self._rib.peer(self._number).peer, now_ns)

@@ -269,7 +269,11 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _no_header(self, cause: str) -> None:
         self._listener.counts["refused_proxy"] += 1
-        log.warning("bmp proxy %s port %d: %s", *self._peer, cause)
+        log.warning(
+            "bmp proxy %s port %d: %s",
+            *(*self._peer, cause),
+            extra={"peer": self._peer[0], "cause": str(cause)},
+        )
         self._close()
 
     def _begin(self, router: str, port: int) -> bool:

@@ -79,7 +79,11 @@ class BmpRoutes:
             self._journal.bmp_event(self.session, output, now_ns)
             self._removed([self.session.peers[i] for i in output.views], now_ns)
         elif isinstance(output, Ended):
-            log.info("bmp router %s: session over, %s", self.session.address, output.cause)
+            log.info(
+                "bmp router %s: session over, %s",
+                *(self.session.address, output.cause),
+                extra={"peer": self.session.address, "cause": str(output.cause)},
+            )
             if self._tape is not None:
                 self._tape.bmp_ended(self._taped, now_ns)
             self._removed(self.session.peers, now_ns)
@@ -107,7 +111,11 @@ class BmpRoutes:
             self._causes[CAUSES[cause]] += count
             if told := self._complaints.due(CAUSES[cause], count, now_ns):
                 router = self.session.address
-                log.warning("bmp router %s: %d malformed UPDATE (%s)", router, told, CAUSES[cause])
+                log.warning(
+                    "bmp router %s: %d malformed UPDATE (%s)",
+                    *(router, told, CAUSES[cause]),
+                    extra={"peer": router, "cause": CAUSES[cause]},
+                )
         peers = self._number_of(output.peers, now_ns)
         events = parsed.events
         add_path = contexts.add_path[updates.context]

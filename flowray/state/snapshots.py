@@ -26,7 +26,7 @@ from flowray.filesystems import is_uri
 from flowray.settings.model import Settings
 from flowray.state.store import Store, open_store
 from flowray.views.checkpoint import State
-from flowray.views.view import REVISION, WINDOW
+from flowray.views.window import REVISION, WINDOW
 
 __all__ = [
     "Part", "Seed", "Shelf", "SnapshotError", "Snapshots", "find_snapshot", "seed_of",

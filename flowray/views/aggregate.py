@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowray.arrow import from_arrow, to_arrow
-from flowray.columns import Columns, Words
+from flowray.columns import Columns, Room, Words
 from flowray.field import Merge
 from flowray.hashing import Interner
 from flowray.ingest.ledger import ViewAccount
@@ -28,8 +28,8 @@ from flowray.state.outbox import OUTBOX_LIMIT, Entry, Outbox
 from flowray.state.store import Store
 from flowray.views.fold import RECORDS, Fold, partial_layout
 from flowray.views.leading import Leading, Totals, leading, totals
-from flowray.views.view import OTHERS, REVISION, WINDOW, Partial, ViewPlan
-from flowray.views.window import is_others, window_word
+from flowray.views.view import Partial, ViewPlan
+from flowray.views.window import OTHERS, REVISION, WINDOW, is_others, window_word
 
 END_OF_INPUT = (1 << 63) - 1
 """Watermark of a shard that will send no more."""
@@ -82,6 +82,7 @@ class Aggregator:
             plan.name, partition, sinks, taken=self._taken, store=store, limit=outbox_limit
         )
         self._texts = Interner()
+        self._room = Room()
         self._renew_at = TEXTS_KEPT
         self._layout = partial_layout(plan.keys, plan.values)
         self._open: dict[tuple[int, int], Fold] = {}
@@ -144,9 +145,11 @@ class Aggregator:
             return
         if not table.num_rows:
             return
-        columns, others = self._native(table)
+        columns, others = self._native(table, self._room)
         start, revision = table[WINDOW].to_numpy(), table[REVISION].to_numpy()
         if (start == start[0]).all() and (revision == revision[0]).all():  # as nearly always
+            if not others.any():
+                others = others[:1]
             self._fold_late(int(start[0]), int(revision[0]), columns, others)
             return
         order = np.lexsort((revision, start))
@@ -158,14 +161,15 @@ class Aggregator:
                 int(start[first]), int(revision[first]), columns.take(chosen), others[chosen]
             )
 
-    def _native(self, table: pa.Table) -> tuple[Columns, Words]:
+    def _native(self, table: pa.Table, room: Room | None = None) -> tuple[Columns, Words]:
         """Rows of a partial, and for each whether it is an others row (0 or 1)."""
-        return from_arrow(table, self._layout, self._texts), table[OTHERS].to_numpy().astype(
-            np.uint64
-        )
+        columns = from_arrow(table, self._layout, self._texts, room)
+        return columns, table[OTHERS].to_numpy().astype(np.uint64)
 
     def _fold_late(self, start: int, revision: int, columns: Columns, others: Words) -> None:
-        """Fold in, as a later revision if this one was committed already."""
+        """Fold in, as a later revision if this one was committed already. `others` (n,) or, the
+        same for all, (1,).
+        """
         windows = self.plan.windows
         assert windows is not None
         told = revision
@@ -279,7 +283,7 @@ class Aggregator:
 
     def _rows(self, fold: Fold, start: int, revision: int) -> tuple[pa.Table, int]:
         """Native rows of a window and the records merged in them."""
-        columns, window = fold.export()
+        columns, window = fold.export(self._room)
         table = to_arrow(columns, [f.name for f in self.plan.fields], self._texts)
         n = table.num_rows
         table = table.append_column(WINDOW, pa.array(np.full(n, start, np.int64)))
@@ -383,7 +387,7 @@ class Aggregator:
         return description, tables, listed
 
     def _state_table(self, fold: Fold) -> pa.Table:
-        columns, window = fold.export()
+        columns, window = fold.export(self._room)
         table = to_arrow(columns, columns.layout.names, self._texts)
         return table.append_column(OTHERS, pa.array(is_others(window)))
 

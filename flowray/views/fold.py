@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from flowray.columns import Columns, Layout, Words
+from flowray.columns import Columns, Layout, Room, Words
 from flowray.field import Field, Kind, Merge
 from flowray.fields import REGISTRY
 from flowray.views import kernels as k
@@ -27,6 +27,11 @@ LEAST_ROWS = 64
 
 LINE = 8
 """Words of a cache line."""
+
+HUGE_PAGE = 1 << 18
+"""Words of a huge page. numpy asks for those in large arrays; what does not begin at the edge of
+one has fewer of them, and a fold waits for the page tables as often as for the rows.
+"""
 
 SLOTS_PER_ROW = 4
 """Slots of a full table are this much more than its rows: so few hold another key's row that one of
@@ -94,10 +99,12 @@ class Table:
 
     def _allocate(self, capacity: int) -> None:
         width = max(self._used_words, LINE)
-        raw = np.empty((capacity + 1) * width + LINE, np.uint64)
-        start = -raw.ctypes.data // raw.itemsize % LINE
-        self.rows: Words = raw[start : start + (capacity + 1) * width].reshape(-1, width)
-        self._slots: Words = np.zeros(SLOTS_PER_ROW * capacity, np.uint64)
+        words = (capacity + 1) * width
+        aligned = LINE if words < HUGE_PAGE else HUGE_PAGE
+        raw = np.empty(words + aligned, np.uint64)
+        start = -raw.ctypes.data // raw.itemsize % aligned
+        self.rows: Words = raw[start : start + words].reshape(-1, width)
+        self._slots = np.zeros(SLOTS_PER_ROW * capacity, np.uint32)
 
     def __len__(self) -> int:
         return int(self._state[k.T_USED])
@@ -268,13 +275,16 @@ class Fold:
         parts = [t.rows[: len(t)].take(np.add(places, t.shape.words), 1) for t in self._tables]
         return dict(zip(names, np.concatenate(parts).T.copy(), strict=True))
 
-    def export(self, chosen: npt.NDArray[np.intp] | None = None) -> tuple[Columns, Words]:
+    def export(
+        self, room: Room | None = None, chosen: npt.NDArray[np.intp] | None = None
+    ) -> tuple[Columns, Words]:
         """All rows, or those `chosen` (ascending): columns of keys, values and `_records`, and the
-        window words (n,).
+        window words (n,). With `room` the columns are made there.
         """
         layout = partial_layout(self.keys, self.values)
-        columns = Columns.empty(layout, len(self) if chosen is None else chosen.size)
-        columns.n = columns.words.shape[1]
+        n = len(self) if chosen is None else chosen.size
+        columns = (room or Room()).columns(layout, n)
+        hosts = [layout.index(f.name) for f in self.keys if f.kind is Kind.ADDRESS]
         window = np.empty(columns.n, np.uint64)
         values = np.array([layout.index(n) for n in (*(f.name for f in self.values), RECORDS)])
         first = passed = 0
@@ -284,6 +294,8 @@ class Fold:
             if chosen is not None:
                 begin, end = np.searchsorted(chosen, (passed, passed + len(table)))
                 rows = rows[chosen[begin:end] - passed]
+            if table is self._v4:
+                columns.words[hosts, first : first + len(rows)] = 0  # high words, which it lacks
             table.unpack(rows, shape, values, columns.words, window, first)
             first, passed = first + len(rows), passed + len(table)
         return columns, window

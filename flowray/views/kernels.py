@@ -14,6 +14,7 @@ from flowray.hashing import Word
 from flowray.prefetch import prefetch
 
 I64: TypeAlias = npt.NDArray[np.int64]
+U32: TypeAlias = npt.NDArray[np.uint32]
 U64: TypeAlias = npt.NDArray[np.uint64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
@@ -119,7 +120,7 @@ def _hash(key: U64, n: Word, hashes: U64) -> None:
 
 @njit(cache=True, nogil=True)
 def _prepare(
-    words: U64, begin: Word, n: Word, window: U64, pieces: I64, key: U64, hashes: U64, slots: U64
+    words: U64, begin: Word, n: Word, window: U64, pieces: I64, key: U64, hashes: U64, slots: U32
 ) -> Word:
     """Pack and hash the next block of rows begin..n, and ask for its slots; returns its size."""
     size = min(BLOCK, n - begin)
@@ -139,9 +140,23 @@ def _probe(h: Word, k: Word, mask: Word) -> Word:
     return (own - odd + (np.uint64(k) ^ odd)) & mask
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _row_bits(slots: U32) -> Word:
+    """Low bits of a slot, which tell a row number + 1: so many that all numbers below half the
+    number of slots fit.
+    """
+    return np.uint64(slots.size // 2 - 1)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _tag_bits(slots: U32) -> Word:
+    """The other bits of a slot, which are those of the hash's upper half."""
+    return np.uint64(0xFFFFFFFF) ^ np.uint64(slots.size // 2 - 1)
+
+
 @njit(cache=True, nogil=True)
 def _find(
-    key: U64, n: Word, hashes: U64, table: U64, slots: U64, found: U64, different: U64, todo: I64
+    key: U64, n: Word, hashes: U64, table: U64, slots: U32, found: U64, different: U64, todo: I64
 ) -> Word:
     """Row of each key that one of its first two slots holds; the others go to `todo`, which has
     their number.
@@ -149,14 +164,16 @@ def _find(
     Nothing here waits for a load that the load before it must have finished.
     """
     mask = np.uint64(slots.size - 1)
-    high = np.uint64(0xFFFFFFFF00000000)
+    rows, tags = _row_bits(slots), _tag_bits(slots)
     stride = np.uint64(table.shape[1])
     for i in range(n):
         h = hashes[i]
-        first, second = slots[h & mask], slots[h & mask ^ np.uint64(1)]
-        slot = second if (first ^ h) & high else first
-        different[i] = (slot ^ h) & high | np.uint64(slot == 0)
-        found[i] = (max(slot & np.uint64(0xFFFFFFFF), np.uint64(1))) - np.uint64(1)
+        first = np.uint64(slots[h & mask])
+        second = np.uint64(slots[h & mask ^ np.uint64(1)])
+        above = h >> np.uint64(32)
+        slot = second if (first ^ above) & tags else first
+        different[i] = (slot ^ above) & tags | np.uint64(slot == 0)
+        found[i] = max(slot & rows, np.uint64(1)) - np.uint64(1)
         prefetch(table, found[i] * stride)
     for w in range(key.shape[0]):
         packed = key[w]
@@ -171,7 +188,7 @@ def _find(
 
 @njit(cache=True, nogil=True, inline="always")
 def _enter(
-    key: U64, i: Word, h: Word, table: U64, slots: U64, state: I64, limit: Word, most: Word
+    key: U64, i: Word, h: Word, table: U64, slots: U32, state: I64, limit: Word, most: Word
 ) -> Word:
     """Row of key i, entered if it is new; -1 if the table is full, -2 if `limit` rows are used.
 
@@ -179,12 +196,13 @@ def _enter(
     windows are one with the last others row: totals stay right, memory stays bounded.
     """
     mask = np.uint64(slots.size - 1)
-    tag = h & np.uint64(0xFFFFFFFF00000000)
+    rows, tags = _row_bits(slots), _tag_bits(slots)
+    tag = h >> np.uint64(32) & tags
     probe = 0
     row: Word = -3
     while row == -3:
         s = _probe(h, probe, mask)
-        slot = slots[s]
+        slot = np.uint64(slots[s])
         if slot == 0:
             others = key[0, i] >> np.uint64(63) != 0
             if others and state[0] >= most and state[2] > 0:
@@ -201,10 +219,10 @@ def _enter(
                     table[row, w] = key[w, i]
                 for w in range(key.shape[0], table.shape[1]):
                     table[row, w] = 0
-                slots[s] = tag | np.uint64(row + 1)
+                slots[s] = np.uint32(tag | np.uint64(row + 1))
                 state[0] += 1
-        elif slot & np.uint64(0xFFFFFFFF00000000) == tag:
-            at = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
+        elif slot & tags == tag:
+            at = np.int64(slot & rows) - 1
             same = True
             for w in range(key.shape[0]):
                 same &= table[at, w] == key[w, i]
@@ -241,7 +259,7 @@ def _add(
 @njit(cache=True, nogil=True)
 def fold(
     words: U64, begin: Word, n: Word, window: U64, pieces: I64, sources: I64, scale: U64,
-    limit: Word, most: Word, width: Word, table: U64, slots: U64, state: I64, overflow: I64,
+    limit: Word, most: Word, width: Word, table: U64, slots: U32, state: I64, overflow: I64,
     over: Word,
 ) -> tuple[Word, Word]:  # fmt: skip
     """Fold rows begin..n of a batch into a table; returns the row it stopped at because the table
@@ -251,7 +269,7 @@ def fold(
     words (w, rows); window (rows,) window words, or (1,) for all; scale (rows,), (1,) or (0,) for
     none; table (capacity + 1, >= width + len(sources)): the key, window word first, and behind it
     the values, the last row being what overflowing records are added to and nobody reads; slots
-    (2**k,): high half of the hash, row number + 1; state: T_*.
+    (2**k,), more than twice the rows: see `_row_bits`; state: T_*.
     """
     keys = np.empty((2, width, BLOCK), np.uint64)
     hashes = np.empty((2, BLOCK), np.uint64)
@@ -283,9 +301,10 @@ def fold(
 
 
 @njit(cache=True, nogil=True)
-def rehash(table: U64, width: Word, used: Word, slots: U64) -> None:
+def rehash(table: U64, width: Word, used: Word, slots: U32) -> None:
     """Enter all rows of a table into empty slots."""
     mask = np.uint64(slots.size - 1)
+    tags = _tag_bits(slots)
     key = np.empty((width, BLOCK), np.uint64)
     hashes = np.empty(BLOCK, np.uint64)
     for begin in range(0, used, BLOCK):
@@ -298,9 +317,9 @@ def rehash(table: U64, width: Word, used: Word, slots: U64) -> None:
             probe = 0
             while slots[_probe(hashes[i], probe, mask)] != 0:
                 probe += 1
-            slots[_probe(hashes[i], probe, mask)] = (
-                hashes[i] & np.uint64(0xFFFFFFFF00000000)
-            ) | np.uint64(begin + i + 1)
+            slots[_probe(hashes[i], probe, mask)] = np.uint32(
+                hashes[i] >> np.uint64(32) & tags | np.uint64(begin + i + 1)
+            )
 
 
 @njit(cache=True, nogil=True)

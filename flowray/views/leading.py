@@ -15,8 +15,8 @@ from flowray.columns import Columns, Words
 from flowray.field import Field, Merge
 from flowray.hashing import Interner
 from flowray.views.fold import Fold
-from flowray.views.view import OTHERS, REVISION, WINDOW, ViewPlan, hash_keys
-from flowray.views.window import is_others
+from flowray.views.view import ViewPlan, hash_keys
+from flowray.views.window import OTHERS, REVISION, WINDOW, is_others
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 
@@ -74,7 +74,7 @@ def leading(
     values = fold.sums()
     first = {name: _most(v, n) for name, v in values.items()}
     chosen = np.unique(np.concatenate([*first.values(), np.empty(0, np.intp)]))
-    columns, words = fold.export(chosen)
+    columns, words = fold.export(chosen=chosen)
     others = is_others(words)
     ids = _ids(columns, plan, texts, others)
     table = to_arrow(columns, [f.name for f in plan.fields], texts)

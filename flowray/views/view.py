@@ -13,19 +13,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowray.arrow import to_arrow
-from flowray.columns import Columns, Layout, Words
+from flowray.columns import Columns, Layout, Room, Words
 from flowray.field import Field
 from flowray.hashing import Interner
 from flowray.ingest.ledger import Ledger, ViewAccount
 from flowray.views import kernels as k
 from flowray.views.filter import Filter
 from flowray.views.fold import NO_SCALE, RECORDS, Fold
-from flowray.views.window import Windows, is_others, revision
-
-WINDOW, REVISION, OTHERS = "_window", "_revision", "_others"
-"""Columns of a partial beside its fields: start of the window (ns), revision, whether it is an
-others row.
-"""
+from flowray.views.packed import pack
+from flowray.views.window import Windows, revision
 
 MAX_PARTS = 1440
 """Windows that one flow is spread over at most."""
@@ -108,6 +104,7 @@ class View:
     ledger: Ledger
     _fold: Fold | None = None
     _rows: list[pa.Table] = field(default_factory=list)
+    _room: Room = field(default_factory=Room)
     _sampled: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -136,7 +133,7 @@ class View:
     def nbytes(self) -> int:
         """Octets of memory of the open partial."""
         if self._fold is not None:
-            return self._fold.nbytes
+            return self._fold.nbytes + self._room.nbytes
         return sum(t.nbytes for t in self._rows)
 
     def offer(self, columns: Columns, texts: Interner) -> None:
@@ -254,19 +251,17 @@ class View:
         fold = self._fold
         if not len(fold):
             return []
-        columns, window = fold.export()
-        assert self.plan.windows is not None
-        table = to_arrow(columns, columns.layout.names, texts)
-        table = table.append_column(WINDOW, pa.array(self.plan.windows.start(window)))
-        table = table.append_column(REVISION, pa.array(revision(window)))
-        table = table.append_column(OTHERS, pa.array(is_others(window)))
+        columns, window = fold.export(self._room)
+        windows = self.plan.windows
+        assert windows is not None
         self._count(ViewAccount.OTHERS, fold.others)
         fold.clear()
         if self.plan.partitions == 1:
-            return [(0, table)]
+            return [(0, pack(columns, window, windows, texts))]
         h = hash_keys(columns, self.plan.keys, texts)
         partition = (h % np.uint64(self.plan.partitions)).astype(np.int64)
-        return [(p, table.filter(pa.array(partition == p))) for p in np.unique(partition).tolist()]
+        chosen = ((p, partition == p) for p in np.unique(partition).tolist())
+        return [(p, pack(columns.take(rows), window[rows], windows, texts)) for p, rows in chosen]
 
     def _hand_over_rows(self) -> list[tuple[int, pa.Table]]:
         if not self._rows:

@@ -20,6 +20,11 @@ from flowray.columns import Words
 
 I64 = npt.NDArray[np.int64]
 
+WINDOW, REVISION, OTHERS = "_window", "_revision", "_others"
+"""Columns of a partial beside its fields: start of the window (ns), revision, whether it is an
+others row.
+"""
+
 REVISION_BITS = 31
 _REVISION = np.uint64((1 << REVISION_BITS) - 1)
 _ORDINAL = np.uint64((1 << 32) - 1)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from flowray.ingest.delivery import LocalTransport
 from flowray.ingest.knowledge import KnowledgeStore
 from flowray.ingest.ledger import merge_snapshots, problems
+from flowray.ingest.ring import Ring
 from flowray.ingest.shard import Shard
 from flowray.rib.service import RouteService
 from flowray.rib.snapshot import Snapshot
@@ -68,21 +69,35 @@ class Running:
     """Shards of a program, and its RIB group."""
 
     def __init__(self, of: Program, root: Path) -> None:
-        self.program = of
+        self.program, self.root = of, root
         self.store = KnowledgeStore(open_store(root))
         self.transport = LocalTransport(())
         self.shards: list[Shard] = []
-        self.service = RouteService(of, of.settings.route_groups[0], {})
-        self.service.start()
+        self.service = self._routes()
         for plan in of.views:
             checkpoint = Checkpoint(open_store(root), plan.name)
             sinks = open_sinks(of, plan.name)
             made = Aggregation(plan, sinks, 0, checkpoint=checkpoint, interval_ns=1 << 60)
             self.transport.aggregations[plan.name, 0] = made
 
+    def _routes(self) -> RouteService:
+        service = RouteService(self.program, self.program.settings.route_groups[0], {})
+        service.start()
+        return service
+
+    def stop_routes(self) -> None:
+        """End the RIB group; nobody answers for it until `start_routes`."""
+        self.service.stop()
+
+    def start_routes(self) -> None:
+        """Start it again: it has what it saved."""
+        self.service = self._routes()
+
     def newest(self, group: str, epoch: str, generation: int) -> Snapshot | None:
         """As RIB groups do."""
         del group
+        if self.service.state != "running":
+            raise ConnectionError("nobody is there")
         return self.service.newest(epoch, generation)
 
     def publish(self, entries: list[Any]) -> object:
@@ -93,12 +108,13 @@ class Running:
         """As the template store does."""
         return self.store.since(epoch, generation)
 
-    def start(self, name: str, port: int = 0) -> Shard:
-        """Start a shard."""
+    def start(self, name: str, port: int = 0, *, ring: bool = False) -> Shard:
+        """Start a shard; with a ring it goes on from a killed one of its name."""
         transport = LocalTransport(())
         transport.aggregations = self.transport.aggregations
         listen = [f"udp://127.0.0.1:{port}"]
-        shard = Shard(self.program, name, transport, self, routes=self, listen=listen)
+        kept = Ring(self.root / "ring" / name, 8 << 20) if ring else None
+        shard = Shard(self.program, name, transport, self, routes=self, listen=listen, ring=kept)
         self.shards.append(shard)
         for aggregation in transport.aggregations.values():
             aggregation.expect([s.name for s in self.shards])

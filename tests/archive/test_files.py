@@ -138,7 +138,7 @@ def test_what_a_killed_shard_had_spooled_is_kept_by_its_successor(tmp_path: Path
         stream.write_batch(rows)
         stream.write_batch(rows)
     cut.write_bytes(cut.read_bytes()[:-40])  # killed while it wrote
-    event = Event(2, START + SECOND, EventKind.PULLED, began_ns=7)
+    event = Event(0, 2, START + SECOND, EventKind.PULLED, began_ns=7)
     (folder / "1.000001.events").write_bytes(event.line() + event.line()[:-9])
     assert read_spool(cut).num_rows == 2
     assert ShardArchive(settings(tmp_path), SHARD, "2", {}).close()
@@ -189,9 +189,11 @@ def test_what_is_no_archive_is_said(tmp_path: Path) -> None:
         lives_of(Place(str(tmp_path)), Span())
 
 
+_NUMBERS = st.integers(0, 1 << 63)
+_TIMES = st.integers(0, 1 << 62)
 EVENTS = st.builds(
-    Event, st.integers(0, 1 << 63), st.integers(0, 1 << 62), st.sampled_from(EventKind),
-    st.text(), st.text(), st.integers(0, 1 << 63), st.integers(0, 1 << 62), st.text(),
+    Event, _NUMBERS, _NUMBERS, _TIMES, st.sampled_from(EventKind), st.text(), st.text(), _NUMBERS,
+    _TIMES, st.text(),
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from flowray.ingest.settling import NEWS_NS, PATIENCE_NS
 from flowray.ingest.shard import Shard
 from flowray.settings.compile import compile_settings
 from flowray.settings.load import parse_settings
-from flowray.views.view import REVISION, WINDOW
+from flowray.views.window import REVISION, WINDOW
 from flowray.wire.packets import PacketBatch
 from tests.ingest.decoding import EXPORTER, FLOW, V9, Ipfix, data, flow, template
 

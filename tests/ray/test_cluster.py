@@ -33,7 +33,11 @@ def live(ray_local: ModuleType, tmp_path: Path) -> Iterator[Live]:
         "listen": {"flows": ["udp://127.0.0.1:0"]},
         "views": VIEWS,
         "sinks": {"rows": {"type": "jsonl", "path": str(tmp_path / "rows")}},
-        "state": {"path": str(tmp_path / "state"), "checkpoint": "500ms"},
+        "state": {
+            "path": str(tmp_path / "state"),
+            "ring": str(tmp_path / "ring"),
+            "checkpoint": "500ms",
+        },
         "cluster": {"shards": 1, "hand_over": "200ms"},
     }
     settings = with_ports(parse_settings(content, "test"))

@@ -39,7 +39,7 @@ def test_up_and_down_and_everything_between(
                 "listen": {"flows": ["udp://127.0.0.1:0"]},
                 "views": [{"name": "hosts", "keys": ["src_host"], "window": "1h"}],
                 "redis": redis.url,
-                "state": {"path": str(tmp_path / "state")},
+                "state": {"path": str(tmp_path / "state"), "ring": str(tmp_path / "ring")},
                 "cluster": {"shards": 1, "dashboard": False},
             }
         )

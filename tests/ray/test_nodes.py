@@ -40,7 +40,7 @@ def content(path: Path, **cluster: Any) -> dict[str, Any]:
     return {
         "views": VIEWS,
         "sinks": {"rows": {"type": "jsonl", "path": str(path / "rows")}},
-        "state": {"path": str(path / "state"), "checkpoint": "500ms"},
+        "state": {"path": str(path / "state"), "ring": str(path / "ring"), "checkpoint": "500ms"},
         "cluster": {
             "shards": 1,
             "hand_over": "200ms",

@@ -9,12 +9,14 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from flowray.arrow import from_arrow, to_arrow
 from flowray.columns import Columns, Layout
 from flowray.fields import REGISTRY
 from flowray.hashing import Interner
 from flowray.ingest.ledger import Ledger
+from flowray.views.fold import partial_layout
 from flowray.views.view import Partial, View, ViewPlan
-from flowray.views.window import Windows
+from flowray.views.window import OTHERS, REVISION, WINDOW, Windows
 from flowray.wire.packets import Exporters
 
 S = 10**9
@@ -139,6 +141,18 @@ class Shard:
 
     def accounts(self) -> dict[str, int]:
         return dict(self.ledger.snapshot()["views"].get(self.plan.name, {}))
+
+
+def plain(table: pa.Table, view: ViewPlan) -> pa.Table:
+    """Rows that were handed over, as a table with a column of its own for each field and mark."""
+    if view.windows is None:
+        return table
+    texts = Interner()
+    columns = from_arrow(table, partial_layout(view.keys, view.values), texts)
+    wide = to_arrow(columns, columns.layout.names, texts)
+    for name in (WINDOW, REVISION, OTHERS):
+        wide = wide.append_column(name, pa.array(table[name].to_numpy()))
+    return wide
 
 
 def column(table: pa.Table, name: str) -> list[Any]:

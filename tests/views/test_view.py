@@ -21,6 +21,7 @@ from tests.views.records import (
     S,
     Shard,
     column,
+    plain,
     plan,
     records,
     rows_of,
@@ -31,7 +32,8 @@ WINDOW = Windows(60 * S, 7 * S, 20 * S)
 
 
 def table_of(shard: Shard) -> pa.Table | None:
-    tables = [p.table for p in shard.hand_over(NOW) if p.table is not None]
+    handed = [p.table for p in shard.hand_over(NOW) if p.table is not None]
+    tables = [plain(table, shard.plan) for table in handed]
     return pa.concat_tables(tables) if tables else None
 
 

@@ -46,6 +46,11 @@ NTP_EPOCH = 2_208_988_800
 
 UNSET_V4 = np.uint64(0xFFFF00000000)
 
+NEAR = 512
+"""Records that all fields are taken from before the next ones: their octets are then read from
+memory once.
+"""
+
 
 @njit(cache=True, nogil=True)
 def scan(
@@ -331,6 +336,41 @@ def _whole_times(buf: U8, start: I64, place: Word, unit: Word, cut: Word, out: U
 
 
 @njit(cache=True, nogil=True)
+def _extract_block(
+    buf: U8, start: I64, begin: Word, ops: I64, header: I64, words: U64, packet_row: Word
+) -> None:
+    """All ops on the records that begin at `start`, which go to words from column `begin` on."""
+    n = start.size
+    end = begin + n
+    packet = words[packet_row, begin:end]
+    for o in range(ops.shape[0]):
+        op, place, width, dest = ops[o, 0], ops[o, 1], ops[o, 2], ops[o, 3]
+        only_unset, argument = ops[o, 4], ops[o, 5]
+        out = words[dest, begin:end]
+        if op == 0 and not only_unset:
+            _uints(buf, start, place, width, out)
+        elif op == 1 and not only_unset:
+            _ipv4s(buf, start, place, out, words[dest + 1, begin:end])
+        elif op == 2 and not only_unset:
+            _uints(buf, start, place, 8, out)
+            _uints(buf, start, place + 8, 8, words[dest + 1, begin:end])
+        elif op == 4 and not only_unset:
+            out[:] = np.uint64(argument)
+        elif (op == 5 or op == 6) and width == 8 and not only_unset:
+            unit = NS if op == 5 else 1_000_000
+            _whole_times(buf, start, place, unit, argument & 1, out)
+        elif op >= 5:
+            _times(buf, start, place, width, op, only_unset, argument, header, packet, out)
+        else:
+            for r in range(n):
+                i = np.int64(packet[r])
+                _store(
+                    buf, start[r] + place, width, op, only_unset, argument, 0, header, i, words,
+                    dest, begin + r,
+                )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
 def extract_fixed(
     buf: U8, sets: I64, chosen: I64, record_size: Word, ops: I64, unset: I64, header: I64,
     words: U64, packet_row: Word,
@@ -354,30 +394,9 @@ def extract_fixed(
         packet[row : row + count] = np.uint64(i)
         row += count
     _clear(words, unset, packet_row, rows)
-    for o in range(ops.shape[0]):
-        op, place, width, dest = ops[o, 0], ops[o, 1], ops[o, 2], ops[o, 3]
-        only_unset, argument = ops[o, 4], ops[o, 5]
-        if op == 0 and not only_unset:
-            _uints(buf, start, place, width, words[dest])
-        elif op == 1 and not only_unset:
-            _ipv4s(buf, start, place, words[dest], words[dest + 1])
-        elif op == 2 and not only_unset:
-            _uints(buf, start, place, 8, words[dest])
-            _uints(buf, start, place + 8, 8, words[dest + 1])
-        elif op == 4 and not only_unset:
-            words[dest, :rows] = np.uint64(argument)
-        elif (op == 5 or op == 6) and width == 8 and not only_unset:
-            unit = NS if op == 5 else 1_000_000
-            _whole_times(buf, start, place, unit, argument & 1, words[dest])
-        elif op >= 5:
-            _times(buf, start, place, width, op, only_unset, argument, header, packet, words[dest])
-        else:
-            for r in range(rows):
-                i = np.int64(packet[r])
-                _store(
-                    buf, start[r] + place, width, op, only_unset, argument, 0, header, i, words,
-                    dest, r,
-                )  # fmt: skip
+    for begin in range(0, rows, NEAR):
+        end = min(begin + NEAR, rows)
+        _extract_block(buf, start[begin:end], begin, ops, header, words, packet_row)
     return rows
 
 
