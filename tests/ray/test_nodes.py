@@ -20,7 +20,7 @@ VIEWS = [
     {
         "name": "hosts",
         "keys": ["peer_src_ip", "src_host", "in_iface_name"],
-        "window": "3650d",
+        "window": "300d",
         "time": "start",
         "lateness": "10000d",
         "sinks": ["rows"],
