@@ -120,6 +120,7 @@ class Shard:
         # Entries to install; behind those of a pull, when it began.
         self._news: SimpleQueue[Entry | int] = SimpleQueue()
         self._outbox = Outbox()
+        self._publishing = threading.Lock()
         self._known: tuple[str, int] = ("", 0)
         self._stop = threading.Event()
         self._ask_now = threading.Event()
@@ -225,7 +226,6 @@ class Shard:
         """
         # The store may be away: then that data is given up.
         with suppress(Exception):
-            self._publish_all()
             until = time.monotonic() + LAST_NEWS_SECONDS
             self._pull()
             while self._ask(self._collector.waiting) and time.monotonic() < until:
@@ -457,10 +457,12 @@ class Shard:
             self._stop.wait(EXCHANGE_SECONDS / 4)
 
     def _publish_all(self) -> None:
-        entries = self._outbox.entries()
-        if entries:
-            self._knowledge.publish(entries)
-            self._outbox.published(len(entries))
+        # One that drains publishes in another thread, too: what is counted off is what was told.
+        with self._publishing:
+            entries = self._outbox.entries()
+            if entries:
+                self._knowledge.publish(entries)
+                self._outbox.published(len(entries))
 
     def _pull(self) -> None:
         began = self._clock()
