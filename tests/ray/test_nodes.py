@@ -15,11 +15,12 @@ from tests.ray.nodes_rig import COLLECTORS, Nodes, nodes
 pytestmark = pytest.mark.ray
 
 VIEWS = [
-    # Windows by start, which stay open: rows depend on nothing but the records.
+    # One window for all starts, and for arrivals, which are the time of samples: rows depend on
+    # nothing but the records.
     {
         "name": "hosts",
         "keys": ["peer_src_ip", "src_host", "in_iface_name"],
-        "window": "1m",
+        "window": "300d",
         "time": "start",
         "lateness": "10000d",
         "sinks": ["rows"],
