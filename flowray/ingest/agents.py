@@ -53,9 +53,9 @@ class Agents:
         candidates = Candidates(
             exporters.hi[exporter],
             exporters.lo[exporter],
-            b >> np.uint64(_SHIFT),
-            b & np.uint64(0xFFFFFFFF),
-            np.asarray(a & np.uint64(1), np.bool_),
+            in_iface=b >> np.uint64(_SHIFT),
+            out_iface=b & np.uint64(0xFFFFFFFF),
+            of_ipv6=np.asarray(a & np.uint64(1), np.bool_),
         )
         found = agents.rows(candidates) + 1
         for key, interfaces, row in zip(a.tolist(), b.tolist(), found.tolist(), strict=True):

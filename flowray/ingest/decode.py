@@ -464,7 +464,8 @@ class FlowDecoder:
         sizes = np.array([len(h.raw) for h in held], np.int64)
         n = len(held)
         messages = Messages(
-            np.frombuffer(b"".join(h.raw for h in held), np.uint8),
+            # Writable, as received ones are: kernels are compiled for either kind apart.
+            np.frombuffer(bytearray().join(h.raw for h in held), np.uint8),
             np.full(n, key.exporter, np.uint32),
             np.array([h.arrival for h in held], np.int64),
             np.stack([h.header for h in held]),

@@ -133,12 +133,12 @@ class Receiver:
         """Whether another datagram can be taken."""
         return self._void or self._slots.used < self._slots.n
 
-    def adopted(self, first: int, end: int, least_ns: int) -> Iterator[PacketBatch]:
-        """What slots first..end-1 hold that a predecessor received, as batches; arrival is not
-        before `least_ns` and not after now.
+    def adopted(self, least_ns: int) -> Iterator[PacketBatch]:
+        """What the slots hold that a predecessor received, as batches; arrival is not before
+        `least_ns` and not after now.
         """
-        now = self._clock()
-        for begin in range(first, end, BATCH):
+        now, end = self._clock(), self._slots.used
+        for begin in range(0, end, BATCH):
             stop = min(begin + BATCH, end)
             yield self._batch(begin, self._slots.arrivals(begin, stop, least_ns, now))
 

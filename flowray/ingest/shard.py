@@ -19,7 +19,6 @@ from typing import Any, Protocol, TypeVar
 
 from flowray.archive.recorder import RecordedCollector, collectors_of
 from flowray.clock import Clock, Rising, wall_clock
-from flowray.ingest.collector import Collector
 from flowray.ingest.delivery import Delivery, Transport
 from flowray.ingest.following import Follower, Routes
 from flowray.ingest.knowledge import Entry, Outbox, from_entry, to_entry
@@ -34,7 +33,6 @@ from flowray.ingest.warm import warm
 from flowray.settings.compile import Program
 from flowray.views.aggregate import END_OF_INPUT
 from flowray.views.view import Partial
-from flowray.wire.packets import PacketBatch
 
 log = logging.getLogger(__name__)
 
@@ -186,15 +184,9 @@ class Shard:
             last = self._collector.watermark
             if last < END_OF_INPUT:
                 self._clock.go_on_from(last)
-            fed, used, least = ring.slots.fed, ring.slots.used, min(last, self._clock())
-            # What the predecessor fed it archived, too.
-            archived = [(Collector.feed, b) for b in self._receiver.adopted(0, fed, least)]
-            rest = [
-                (type(self._collector).feed, b) for b in self._receiver.adopted(fed, used, least)
-            ]
-            for feed, batch in archived + rest:
+            for batch in self._receiver.adopted(min(last, self._clock())):
                 try:
-                    feed(self._collector, batch)
+                    self._collector.feed(batch)
                 except Exception as error:  # noqa: BLE001 - one bad batch must not end the shard
                     self._failed(error)
             log.info("shard %s: %d datagrams of a predecessor", self.name, ring.found)
@@ -307,7 +299,7 @@ class Shard:
                 self._receiver.watch()
                 time.sleep(IDLE_SECONDS)
             elif (batch := self._receiver.receive(IDLE_SECONDS)) is not None:
-                self._feed(batch)
+                self._collector.feed(batch)
                 if self._collector.has_news:
                     self._share()  # at once: an exporter may move to another shard any moment
         else:
@@ -326,11 +318,6 @@ class Shard:
         if self._turnover.outgoing:
             self._turnover.step(self._collector)
         self._cpu_seconds = time.thread_time()
-
-    def _feed(self, batch: PacketBatch) -> None:
-        self._collector.feed(batch)
-        if self._ring is not None:
-            self._ring.slots.note_fed()
 
     def _cut_if_due(self, now: float) -> None:
         """Hand over when it is time and all aggregators are ready, or when there is no more room to
@@ -410,7 +397,7 @@ class Shard:
             if batch is None:
                 time.sleep(QUIET_SECONDS / 10)
                 continue
-            self._feed(batch)
+            self._collector.feed(batch)
             self._cut_if_due(time.monotonic())
             quiet = time.monotonic() + QUIET_SECONDS
         self._receiver.watch()

@@ -39,7 +39,7 @@ PAGE = 4096
 _MAGIC = b"flowslot"
 _VERSION = 1
 _START = struct.Struct("<8sII")
-_BEGUN, _ATTEMPTS, _FED = 2, 3, 4  # words of the first page behind _START
+_BEGUN, _ATTEMPTS = 2, 3  # words of the first page behind _START
 
 # struct iovec, and struct mmsghdr with its struct msghdr, as on 64-bit Linux.
 _IOVEC = np.dtype([("base", np.uint64), ("length", np.uint64)])
@@ -183,15 +183,6 @@ class Slots:
         self._ports[first : self.used] = port
         self._arrival[first : self.used] = arrival_ns
 
-    @property
-    def fed(self) -> int:
-        """How many of the slots in use were worked on, as noted by `note_fed`."""
-        return min(int(self._words[_FED]), self.used)
-
-    def note_fed(self) -> None:
-        """Note that all slots in use were worked on."""
-        self._words[_FED] = self.used
-
     def restart(self) -> None:
         """Free all slots; the other set of lengths counts from now on."""
         used, old = self.used, self.parity
@@ -199,7 +190,7 @@ class Slots:
         self._clear(old, used)
         self._arrival[:used] = 0
         self._give_back()
-        self._words[_ATTEMPTS] = self._words[_FED] = 0
+        self._words[_ATTEMPTS] = 0
 
     def _clear(self, parity: int, n: int) -> None:
         self._headers["received"][parity, :n] = UNFILLED

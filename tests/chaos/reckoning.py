@@ -53,7 +53,7 @@ def verdicts(
 
 def declared(accounts: dict[str, int]) -> int:
     """Records that an exporter's sequence numbers say were lost on the way."""
-    return accounts.get("sequence_missing", 0)
+    return accounts.get("sequence_gap", 0)
 
 
 def numbers(addresses: pa.ChunkedArray) -> npt.NDArray[np.uint32]:

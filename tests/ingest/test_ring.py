@@ -167,7 +167,7 @@ def test_senders_and_times_are_found_again(tmp_path: Path) -> None:
     assert again.found == 5
     r, exporters = receiver(again)
     r._clock._clock = lambda: ARRIVAL + 9
-    batches = list(r.adopted(0, again.found, ARRIVAL - 1))
+    batches = list(r.adopted(ARRIVAL - 1))
     payloads = [b.payload(i) for b in batches for i in range(len(b))]
     senders = [exporters.address(int(e)) for b in batches for e in b.exporter]
     assert sorted(zip(payloads, senders, strict=True)) == sorted(
