@@ -103,10 +103,10 @@ _KINDS = ("ingest", "aggregate", "rib")
 @contextmanager
 def running(plan: Plan) -> Iterator[Live]:
     """Bring it up on the Ray that this process is connected to; ends all actors at the end."""
-    from actors.nodes import head
+    from actors.nodes import ON_HEAD
     from actors.supervisor import SupervisorActor
 
-    actor = SupervisorActor.options(**named(SUPERVISOR), scheduling_strategy=head())
+    actor = SupervisorActor.options(**named(SUPERVISOR), **ON_HEAD)
     live = Live(plan, actor.remote(plan))
     try:
         yield live
