@@ -1,6 +1,7 @@
 """The gateway as programs ask it, and what is seen when the ledger does not balance."""
 
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -136,9 +137,18 @@ def test_not_ready_has_reasons() -> None:
 
 
 def test_every_figure_that_metrics_tell_is_there(live: Live) -> None:
+    from actors.audit import Audit
     from actors.metrics import SUPERVISOR
 
-    assert {m.figure for m in SUPERVISOR} == {"balanced", "problems", "members", "restarts"}
+    stop = threading.Event()
+    stop.set()
+    none: dict[str, Any] = {"exporters": {}, "views": {}}
+    audit = Audit(list, list, list, lambda: none, list, print, stop, 2)
+    gaps = {f"192.0.2.{i}": {"sequence_gap": i} for i in range(1, 5)}
+    audit._note_missing({"exporters": gaps, "views": {}})
+    figures = audit.figures()
+    assert {m.figure for m in SUPERVISOR} <= set(figures)
+    assert figures["missing"] == {"192.0.2.1": 1, "192.0.2.2": 2, "others": 7}
     assert live.status()["ledger_problems"] == []
 
 
