@@ -15,6 +15,12 @@ from flowray.fleet.placement import Node, Site, sites
 
 INGEST_RESOURCE = "ingest"
 HEAD_RESOURCE = "node:__internal_head__"
+"""What Ray gives to the node of GCS, of which there is one; a new one, if another takes over."""
+
+ON_HEAD: dict[str, Any] = {"resources": {HEAD_RESOURCE: 0.001}}
+"""Places an actor on the head, wherever else there is room. A node affinity would not do: with a
+soft one Ray starts a crashed actor again where it likes, a hard one ends with that head.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +106,6 @@ def _drained_by_ray() -> set[str]:
     return set(client.get_draining_nodes(timeout=2))
 
 
-def on(node_id: str, *, soft: bool = False) -> NodeAffinitySchedulingStrategy:
-    """Place an actor on a node; `soft`: elsewhere if that is gone."""
-    return NodeAffinitySchedulingStrategy(node_id, soft=soft)
-
-
-def head() -> NodeAffinitySchedulingStrategy | str:
-    """Place an actor on the head of the cluster while there is one."""
-    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    heads = [n for n in listed if n["Alive"] and HEAD_RESOURCE in n["Resources"]]
-    return on(heads[0]["NodeID"], soft=True) if heads else "DEFAULT"
+def on(node_id: str) -> NodeAffinitySchedulingStrategy:
+    """Place an actor on a node, nowhere else."""
+    return NodeAffinitySchedulingStrategy(node_id, soft=False)

@@ -35,7 +35,7 @@ class Retired:
             "shards": None,
             "by_node": {},
             "empty_nodes": [],
-            "given_up": [],
+            "given_up": {},
             "finished": {},
         }
         content = patiently("supervisor", lambda: store.read(NAME))
@@ -45,19 +45,22 @@ class Retired:
     @property
     def ledger(self) -> Snapshot:
         """The accounts of shards that are gone."""
-        ledger: Snapshot = self._kept["ledger"]
-        return ledger
+        return merge_snapshots([self._kept["ledger"], *(f["ledger"] for f in self._told())])
 
     @property
     def sums(self) -> dict[str, float]:
         """Their other figures, by the names in `SUMMED`."""
-        sums: dict[str, float] = self._kept["sums"]
-        return sums
+        told = [self._kept["sums"], *self._told()]
+        return {name: sum(figures[name] for figures in told) for name in SUMMED}
+
+    def _told(self) -> list[dict[str, Any]]:
+        """The figures of shards that were given up, of those that had told any."""
+        return [figures for figures in self._kept["given_up"].values() if figures is not None]
 
     @property
     def given_up(self) -> list[str]:
         """Shards that went with their node: their accounts are as they were last heard."""
-        return list(self._kept["given_up"])
+        return [place.split()[0] for place in self._kept["given_up"]]
 
     @property
     def empty_nodes(self) -> set[str]:
@@ -84,20 +87,25 @@ class Retired:
     def add(self, figures: dict[str, Any]) -> None:
         """Add the last figures of a shard."""
         with self._lock:
-            self._add(figures)
+            self._kept["ledger"] = merge_snapshots([self._kept["ledger"], figures["ledger"]])
+            sums = self._kept["sums"]
+            self._kept["sums"] = {name: n + figures[name] for name, n in sums.items()}
             self._keep()
-
-    def _add(self, figures: dict[str, Any]) -> None:
-        self._kept["ledger"] = merge_snapshots([self.ledger, figures["ledger"]])
-        self._kept["sums"] = {name: n + figures[name] for name, n in self.sums.items()}
 
     def give_up(self, name: str, figures: dict[str, Any] | None) -> None:
         """Note that a shard is gone, with the figures that it told last, if it told any."""
-        with self._lock:
-            if figures is not None:
-                self._add(figures)
-            self._kept["given_up"] = [*self._kept["given_up"], name]
-            self._keep()
+        place = f"{name} {figures['incarnation'] if figures else ''}"
+        self._note("given_up", {**self._kept["given_up"], place: figures})
+
+    def back(self, name: str, incarnation: str) -> bool:
+        """Note that a shard runs; whether it is one that was given up. It went on from the ring of
+        that one, so it tells its accounts itself.
+        """
+        place, given_up = f"{name} {incarnation}", self._kept["given_up"]
+        if place not in given_up:
+            return False
+        self._note("given_up", {p: f for p, f in given_up.items() if p != place})
+        return True
 
     def finished(self, name: str, figures: dict[str, Any]) -> None:
         """Note the last figures of an aggregator; those told first count."""

@@ -16,7 +16,7 @@ from actors.aggregate import AggregateActor
 from actors.fleet import Member, end
 from actors.gateway import GatewayActor
 from actors.naming import GATEWAY, NAMESPACE, TEMPLATES, aggregate_name, named, rib_name
-from actors.nodes import Survey, head, on
+from actors.nodes import ON_HEAD, Survey, on
 from actors.plan import Plan
 from actors.rib import RibActor
 from actors.templates import TemplatesActor
@@ -84,10 +84,10 @@ class Services:
         """Start what does not run, and move what is where it must not be."""
         settings, file = self._plan.settings, self._plan.file
         if self.templates.handle is None:
-            actor = TemplatesActor.options(**named(TEMPLATES), scheduling_strategy=head())
+            actor = TemplatesActor.options(**named(TEMPLATES), **ON_HEAD)
             self.templates.handle = actor.remote(settings.state.path)
         if self.gateway.handle is None and (settings.gateway.http or settings.gateway.grpc):
-            actor = GatewayActor.options(**named(GATEWAY), scheduling_strategy=head())
+            actor = GatewayActor.options(**named(GATEWAY), **ON_HEAD)
             self.gateway.handle = actor.remote(settings, self._plan.answers)
         for group in settings.route_groups:
             member = self.ribs[group.name]

@@ -59,6 +59,9 @@ class Shards:
         """Add what is missing, drain what is too much, give up what is on a node that is gone."""
         for member in list(self.members.values()):
             self._locate(member, survey)
+        for member in self.members.values():
+            if self._retired.back(member.name, member.status.get("incarnation", "")):
+                self._event(f"{member.name}: back, with what it had received")
         for name, site in survey.sites.items():
             if site.node.id not in survey.leaving:
                 self._ensure_on(name, site)

@@ -103,9 +103,11 @@ _KINDS = ("ingest", "aggregate", "rib")
 @contextmanager
 def running(plan: Plan) -> Iterator[Live]:
     """Bring it up on the Ray that this process is connected to; ends all actors at the end."""
+    from actors.nodes import ON_HEAD
     from actors.supervisor import SupervisorActor
 
-    live = Live(plan, SupervisorActor.options(**named(SUPERVISOR)).remote(plan))
+    actor = SupervisorActor.options(**named(SUPERVISOR), **ON_HEAD)
+    live = Live(plan, actor.remote(plan))
     try:
         yield live
     finally:

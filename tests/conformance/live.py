@@ -125,7 +125,6 @@ class LiveDriver(Driver):
         self._aggregation = Aggregation(program.views[0], [self.sinks[VIEW]])
         self._aggregation.expect(["s"])
         store = KnowledgeStore(open_store(self.directory))
-        self.stack.callback(store.close)
         self.shard = Shard(
             program, "s", LocalTransport([self._aggregation]), store, routes=self,
             listen=[f"udp://0.0.0.0:{port}" for port in self._udp], clock=self.now,
