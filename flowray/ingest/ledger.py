@@ -273,7 +273,8 @@ def _view_problems(
     offered, absent = row.get("offered", 0), row.get("absent", 0)
     if offered + absent != decoded:
         found.append(
-            f"view {view}: {decoded} {units} decoded, {offered} offered and {absent} absent"
+            f"view {view}: {decoded} {units} decoded, {offered} offered"
+            + (f", {absent} while it was not there" if absent else "")
         )
     ended = sum(row.get(a, 0) for a in ("filtered", "sampled_out", "aggregated"))
     if offered != ended:
