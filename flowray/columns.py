@@ -55,13 +55,15 @@ class Columns:
     """`n` records of a layout: `words` has shape (layout.words, capacity), uint64, C order.
 
     `since` (ns) is when the records could first be decoded, for data that was held for its
-    template: they are late by that, whenever their datagrams arrived. 0 for all others.
+    template: they are late by that, whenever their datagrams arrived. 0 for all others. `known`
+    holds what `bounds` need not look for.
     """
 
     layout: Layout
     words: Words
     n: int = field(default=0)
     since: int = 0
+    known: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, layout: Layout, capacity: int) -> Columns:
@@ -79,10 +81,19 @@ class Columns:
             return self.words[first, : self.n]
         return self.words[first : first + width, : self.n]
 
+    def bounds(self, name: str) -> tuple[int, int]:
+        """Between what a field of one word lies in all records, of which there must be one; if both
+        are the same it is that everywhere.
+        """
+        if name not in self.known:
+            words = self[name]
+            self.known[name] = int(words.min()), int(words.max())
+        return self.known[name]
+
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Columns:
         """A copy with these rows (indices or mask)."""
         words = np.ascontiguousarray(self.words[:, : self.n][:, rows])
-        return Columns(self.layout, words, words.shape[1], self.since)
+        return Columns(self.layout, words, words.shape[1], self.since, dict(self.known))
 
 
 class Room:

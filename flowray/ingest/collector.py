@@ -141,7 +141,11 @@ class Collector:
     def _offer(self, parts: Iterator[Columns]) -> None:
         for columns in parts:
             exporter = columns["_exporter"].view(np.int64)
-            self.ledger.add(Account.RECORDS, exporter)
+            least, most = columns.bounds("_exporter") if columns.n else (0, 0)
+            if least == most:
+                self.ledger.add_one(Account.RECORDS, least, columns.n)
+            else:
+                self.ledger.add(Account.RECORDS, exporter)
             self._count_skewed(columns, exporter)
             for view in self._flow_views:
                 view.offer(columns, self._texts)

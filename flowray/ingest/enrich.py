@@ -73,6 +73,11 @@ def header_fields(c: Columns, m: Messages, x: Context) -> None:
     k.take_headers(
         c.words, c.n, c.layout.index("_packet"), m.exporter, m.arrival, m.header, _taken(c.layout)
     )
+    if c.n:
+        first, last = c.bounds("_packet")
+        for name, values in (("timestamp_arrival", m.arrival), ("_exporter", m.exporter)):
+            some = values[first : last + 1]
+            c.known[name] = int(some.min()), int(some.max())
     if "peer_src_ip" in c.layout:
         _exporter_address(c, c["_exporter"], x)
 
@@ -244,11 +249,17 @@ def sampling_rate(c: Columns, m: Messages, x: Context) -> None:
         rate = np.where(first == 0, rate, first)
     rate = _told_rates(rate, c, x, Topic.INTERFACE_RATE, NAMES_INTERFACE)
     packet = c["_packet"].view(np.int64)
-    begin, end = int(packet.min()), int(packet.max()) + 1
+    begin, end = c.bounds("_packet")
+    end += 1
     default = _default_rates(m, x, slice(begin, end))
     applied = c["sampling_rate"]
+    agreed_rates = x.options.knows(Topic.AGREED_RATE)
+    if not agreed_rates and (default == default[0]).all() and not rate.any():
+        applied[:] = default[0]
+        c.known["sampling_rate"] = int(default[0]), int(default[0])
+        return
     k.rates_with_default(rate, default, packet, begin, applied)
-    if x.options.knows(Topic.AGREED_RATE):
+    if agreed_rates:
         agreed = _facts_of_domains(m, x, Topic.AGREED_RATE, slice(begin, end))[packet - begin]
         unnamed = c["_has_sampler"] != NAMES_SAMPLER
         applied[:] = np.where((applied == 0) & unnamed & (agreed != MISSING), agreed, applied)

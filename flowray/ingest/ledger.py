@@ -109,12 +109,7 @@ class Ledger:
     ) -> None:
         """Add n[i] (default 1) to an account of exporter[i]."""
         if exporter.size:
-            top = int(exporter.max())
-            if top >= self._counts.shape[1]:
-                width = 1 << (top + 1).bit_length()
-                grown = np.zeros((len(Account), width), np.int64)
-                grown[:, : self._counts.shape[1]] = self._counts
-                self._counts = grown
+            self._widen(int(exporter.max()))
             if n is None:
                 count_each(exporter, self._counts[account])
             else:
@@ -122,7 +117,16 @@ class Ledger:
 
     def add_one(self, account: Account, exporter: int, n: int = 1) -> None:
         """Add to an account of one exporter."""
-        self.add(account, np.array([exporter]), np.array([n], np.int64))
+        self._widen(exporter)
+        self._counts[account, exporter] += n
+
+    def _widen(self, exporter: int) -> None:
+        """Have a column for an exporter."""
+        if exporter < self._counts.shape[1]:
+            return
+        grown = np.zeros((len(Account), 1 << (exporter + 1).bit_length()), np.int64)
+        grown[:, : self._counts.shape[1]] = self._counts
+        self._counts = grown
 
     def add_view(self, view: str, account: ViewAccount, n: int) -> None:
         """Add to an account of a view."""

@@ -178,7 +178,7 @@ class View:
         scale = np.ones(1, np.uint64)
         if self.plan.renormalise:
             rate = columns["sampling_rate"]
-            least, most = rate.min(), rate.max()
+            least, most = columns.bounds("sampling_rate")
             scale = np.maximum(rate[:1] if least == most else rate, 1)
         if self.plan.sample > 1:
             scale = scale * np.uint64(self.plan.sample)
@@ -211,7 +211,8 @@ class View:
             arrival, n = arrival[source], source.size
             scale = scale[source] if scale.size > 1 else scale
         if time is arrival:
-            window = plan.windows.words_of_arrival(arrival)
+            known = None if columns.since else columns.bounds("timestamp_arrival")
+            window = plan.windows.words_of_arrival(arrival, known)
         else:
             window = plan.windows.words(time, arrival)
             self._count(ViewAccount.LATE, int((revision(window) > 0).sum()))

@@ -62,11 +62,11 @@ class Windows:
         words |= revision.astype(np.uint64)
         return words
 
-    def words_of_arrival(self, arrival: I64) -> Words:
+    def words_of_arrival(self, arrival: I64, known: tuple[int, int] | None = None) -> Words:
         """Window words (n,) of records whose time is their arrival, none of which is late; (1,) if
-        they share one, as nearly all batches do.
+        they share one, as nearly all batches do. `known`: between what all arrivals lie.
         """
-        first, last = int(arrival.min()), int(arrival.max())
+        first, last = known or (int(arrival.min()), int(arrival.max()))
         ordinal = (first - self.offset) // self.width
         if first >= max(self.offset, 0) and (last - self.offset) // self.width == ordinal:
             return np.array([min(ordinal, int(_ORDINAL)) << REVISION_BITS], np.uint64)
