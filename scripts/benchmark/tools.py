@@ -133,6 +133,9 @@ def flowray_config(
     }
     if redis:
         settings["redis"] = redis
+    if shards > 1:
+        # One exporter with all the traffic is on a shard before its template is.
+        settings["decode"] = {"hold_per_exporter": "64MiB", "hold_total": "128MiB"}
     listen: dict[str, Any] = {}
     if port is not None:
         listen["flows"] = [f"udp://127.0.0.1:{port}"]
